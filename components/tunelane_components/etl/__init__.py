@@ -1,0 +1,1 @@
+"""Raw labelled records to canonical JSONL splits, checked against a label taxonomy."""

@@ -1,0 +1,1 @@
+"""Who is champion: the model registry behind one interface."""

@@ -1,0 +1,51 @@
+"""What a registry must do. It alone decides who is champion."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tunelane_serving.errors import TunelaneError
+
+
+class ChampionMoved(TunelaneError):
+    """The champion is no longer the one that this run was compared with; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered package: model name, registry version, package digest and taxonomy digest."""
+
+    name: str
+    version: str
+    digest: str
+    taxonomy_digest: str
+
+
+class Registry(Protocol):
+    """Model versions by name, with one champion a name."""
+
+    def register_candidate(self, name: str, package: Path, tags: Mapping[str, str]) -> ModelVersion:
+        """Store a verified package as a new version of `name`; the same digest again gives the version it has."""
+        ...
+
+    def champion(self, name: str) -> ModelVersion | None:
+        """The champion of `name`, or None."""
+        ...
+
+    def move_champion(self, name: str, *, expected: str | None, to: str) -> None:
+        """Make version `to` champion if version `expected` (None: nobody) still is, in one step.
+
+        Raises:
+            ChampionMoved: another run was faster.
+        """
+        ...
+
+    def fetch(self, name: str, digest: str, target: Path) -> ModelVersion:
+        """Put the package of that digest at `target`, verified.
+
+        Raises:
+            InputError: `name` has no such version.
+            DigestMismatch: what is stored is not what was registered.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""What runs in production: contracts, the classifier and the ONNX-only server. Knows nothing of training, KFP or clouds."""
