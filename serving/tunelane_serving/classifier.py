@@ -85,12 +85,21 @@ class TextClassifier:
         raise ContractError(f"{directory}: no variant answers as it did when it was built: {'; '.join(refused)}")
 
     def golden_deviation(self) -> float:
-        """Largest absolute score difference over the package's golden rows; 0 where there are none."""
-        deviations = [
-            float(np.abs(self.scores(golden.text) - np.array(golden.scores[self.variant], np.float32)).max())
-            for golden in self.manifest.goldens
-        ]
-        return max(deviations, default=0.0)
+        """Largest absolute score difference over the package's golden rows; NaN where a score is not a number.
+
+        Raises:
+            ContractError: the package has no golden rows.
+        """
+        if not self.manifest.goldens:
+            raise ContractError("the package has no golden rows: it never passed validate_parity, which adds them")
+        return float(
+            np.max(
+                [
+                    np.abs(self.scores(golden.text) - np.array(golden.scores[self.variant], np.float32)).max()
+                    for golden in self.manifest.goldens
+                ]
+            )
+        )
 
     def token_count(self, text: str) -> int:
         """Tokens of `text` as the graph gets them: special tokens included, truncated at the maximum length."""

@@ -19,8 +19,8 @@ class _Versioned(msgspec.Struct):
 
 
 def encode(item: msgspec.Struct) -> bytes:
-    """`item` as compact JSON, fields in declared order: equal structs give equal bytes."""
-    return msgspec.json.encode(item)
+    """Encode `item` as compact JSON, fields in declared order and mappings by key: equal structs give equal bytes."""
+    return msgspec.json.encode(item, order="deterministic")
 
 
 def decode(content: bytes, kind: type[T], where: str) -> T:
@@ -42,11 +42,19 @@ def decode(content: bytes, kind: type[T], where: str) -> T:
         raise ContractError(f"{where}: not valid JSON: {error}") from error
     except UnicodeDecodeError as error:
         raise ContractError(f"{where}: not UTF-8: {error.reason} at byte {error.start}") from error
+    except RecursionError as error:
+        raise ContractError(f"{where}: not valid JSON: nested too deeply") from error
 
 
 def write(path: Path, item: msgspec.Struct) -> None:
-    """Write one contract to `path` as indented JSON, atomically."""
-    write_atomically(path, msgspec.json.format(encode(item), indent=2) + b"\n")
+    """Write one contract to `path` as indented JSON, atomically.
+
+    Raises:
+        ContractError: it breaks its contract (Python checks no types; JSON has no NaN), so nobody could read it.
+    """
+    content = encode(item)
+    decode(content, type(item), str(path))
+    write_atomically(path, msgspec.json.format(content, indent=2) + b"\n")
 
 
 def read(path: Path, kind: type[T]) -> T:
@@ -59,8 +67,15 @@ def read(path: Path, kind: type[T]) -> T:
 
 
 def write_lines(path: Path, items: Iterable[msgspec.Struct]) -> int:
-    """Write `items` to `path` as JSONL, atomically; returns how many."""
-    lines = [encode(item) for item in items]
+    """Write `items` to `path` as JSONL, atomically; returns how many.
+
+    Raises:
+        ContractError: one breaks its contract, so nobody could read it.
+    """
+    lines = []
+    for number, item in enumerate(items, start=1):
+        lines.append(encode(item))
+        decode(lines[-1], type(item), f"{path}:{number}")
     write_atomically(path, b"".join(line + b"\n" for line in lines))
     return len(lines)
 
@@ -78,18 +93,18 @@ def read_lines(path: Path, kind: type[T]) -> Iterator[T]:
 
 
 def _explained(error: msgspec.ValidationError) -> str:
-    """msgspec's "reason - at `$.field`" turned round: the field first, as a reader looks for it."""
+    """Turn msgspec's "reason - at `$.field`" round: the field first, as a reader looks for it."""
     reason, _, place = str(error).partition(" - at `")
     field = place.rstrip("`").removeprefix("$").removeprefix(".")
     return f"field {field}: {reason}" if field else reason
 
 
 def _newer(content: bytes, kind: type[msgspec.Struct]) -> str:
-    """What to say of a file whose version this code does not know, or an empty string."""
+    """Say what to do about a file from a newer release; an empty string where it is none."""
     known = next(field.default for field in msgspec.structs.fields(kind) if field.name == "version")
     try:
         found = msgspec.json.decode(content, type=_Versioned).version
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
     if found <= known:
         return ""

@@ -8,9 +8,9 @@ import msgspec
 class InferenceEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One prediction as served.
 
-    `time` and `feedback_time` are seconds since the epoch (UTC). `input` is the text, or its SHA-256 where `input_hashed`.
-    `scores` follow the order of the package's taxonomy. `outcome` and `correct` come later, from feedback, and may come
-    before the event itself.
+    `time` and `feedback_time` are seconds since the epoch (UTC). `input` is the text, or its SHA-256 where
+    `input_hashed`. `scores` follow the order of the package's taxonomy. `outcome` and `correct` come later, from
+    feedback, and may come before the event itself.
     """
 
     id: str

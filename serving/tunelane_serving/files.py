@@ -56,11 +56,11 @@ def directory_written_atomically(target: Path) -> Iterator[Path]:
     scratch.chmod(0o755)
     try:
         yield scratch
-        if target.is_dir():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
-        scratch.rename(target)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as old:
+            # Two renames: the moment without a target is as short as it can be, and the old one is never half-removed.
+            if target.exists():
+                target.rename(Path(old) / target.name)
+            scratch.rename(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

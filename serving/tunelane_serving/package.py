@@ -189,7 +189,9 @@ def verify(directory: Path, *, expected_digest: str | None = None) -> Manifest:
     listed = {file.path for file in manifest.files}
     for path in directory.rglob("*"):
         relative = path.relative_to(directory).as_posix()
-        if path.is_symlink() or (path.is_file() and relative not in listed and relative != MANIFEST):
+        if path.is_symlink():
+            raise ContractError(f"{directory}: {relative} is a symbolic link; a package holds its files themselves")
+        if not path.is_dir() and relative not in listed and relative != MANIFEST:
             raise ContractError(f"{directory}: {relative} is not in the manifest")
     for file in manifest.files:
         path = directory / file.path

@@ -47,7 +47,7 @@ class Taxonomy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
                 if ancestor not in parents:
                     raise ValueError(f"labels[{position}].parent: {ancestor!r} is not a label of this taxonomy")
                 if ancestor in seen:
-                    raise ValueError(f"labels[{position}].parent: {label.name!r} is its own ancestor")
+                    raise ValueError(f"labels[{position}].parent: {ancestor!r} is its own ancestor")
                 seen.add(ancestor)
                 ancestor = parents[ancestor]
 

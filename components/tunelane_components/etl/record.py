@@ -14,8 +14,8 @@ _WHITE_SPACE = re.compile(r"\s+")
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One labelled text. A single-label task has exactly one entry in `labels`.
 
-    `meta["source"]`, where given, names where the row came from; evaluation reports it as a slice. The version is written
-    only when it is not 1.
+    `meta["source"]`, where given, names where the row came from; evaluation reports it as a slice. The version is
+    written only when it is not 1.
     """
 
     id: str

@@ -1,0 +1,1 @@
+"""A PyTorch checkpoint to ONNX graphs in a model package."""

@@ -1,0 +1,1 @@
+"""PyTorch against the packaged graphs, on held-out rows, as they serve."""

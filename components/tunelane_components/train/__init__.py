@@ -1,0 +1,1 @@
+"""LoRA fine-tuning of an encoder into a text classifier."""

@@ -1,0 +1,230 @@
+"""LoRA fine-tuning of a sequence classifier (Hu et al. 2021, arXiv:2106.09685) with peft and the transformers Trainer."""
+
+import math
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tunelane_components.etl.dataset import read_split, read_summary, read_taxonomy
+from tunelane_components.etl.record import Record
+from tunelane_components.evaluate.metrics import single_label_macro_f1
+from tunelane_components.train.checkpoint import (
+    CheckpointCard,
+    Epoch,
+    fetch_base_model,
+    licence_of,
+    load_tokenizer,
+    name_outputs,
+    write_card,
+)
+from tunelane_components.train.cpu import prepare_torch_environment, usable_cores
+from tunelane_serving.errors import InputError
+from tunelane_serving.files import directory_written_atomically
+from tunelane_serving.package import BaseModel
+from tunelane_serving.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """How to train.
+
+    `target_modules` is "all-linear" or comma-separated module names; `warmup_fraction` is the part of all steps during
+    which the learning rate rises; `precision` is auto, bf16 or fp32 (auto: bf16 where the hardware multiplies it).
+    """
+
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.1
+    target_modules: str = "all-linear"
+    epochs: int = 2
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup_fraction: float = 0.1
+    max_length_tokens: int = 128
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "alpha", "epochs", "batch_size", "max_length_tokens"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.learning_rate <= 0:
+            raise InputError(f"learning_rate must be above 0, not {self.learning_rate}.")
+        for name in ("dropout", "warmup_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}.")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise InputError(f"precision must be auto, bf16 or fp32, not {self.precision!r}.")
+
+
+def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOptions) -> CheckpointCard:
+    """Fine-tune `base_model` on the train split, keep the best epoch by validation macro-F1, merge, and save.
+
+    Args:
+        dataset: a dataset directory as `build_dataset` writes it.
+        base_model: a directory, a `gs://` URI or a hub id of an encoder.
+        output: the checkpoint directory to write, atomically.
+        options: hyperparameters.
+
+    Raises:
+        InputError: the base model cannot be had, or is not one that a sequence classifier can be made from.
+    """
+    prepare_torch_environment()
+    import torch
+    import transformers
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    torch.set_num_threads(usable_cores())
+    taxonomy, summary = read_taxonomy(dataset), read_summary(dataset)
+    train, valid = read_split(dataset, "train"), read_split(dataset, "valid")
+    with tempfile.TemporaryDirectory() as scratch, directory_written_atomically(output) as checkpoint:
+        source = fetch_base_model(base_model, Path(scratch) / "base_model")
+        transformers.set_seed(options.seed)
+        model, tokenizer = _adapted(source, taxonomy, options), load_tokenizer(source)
+        on_gpu = torch.cuda.is_available()
+        history: list[Epoch] = []
+        trainer = Trainer(
+            model=model,
+            args=TrainingArguments(
+                output_dir=str(Path(scratch) / "trainer"),
+                num_train_epochs=options.epochs,
+                per_device_train_batch_size=options.batch_size,
+                per_device_eval_batch_size=64,
+                learning_rate=options.learning_rate,
+                lr_scheduler_type="linear",
+                warmup_steps=options.warmup_fraction,
+                train_sampling_strategy="group_by_length",
+                bf16=_uses_bf16(options.precision),
+                use_cpu=not on_gpu,
+                eval_strategy="epoch",
+                save_strategy="epoch",
+                save_total_limit=1,
+                load_best_model_at_end=True,
+                metric_for_best_model="macro_f1",
+                greater_is_better=True,
+                logging_steps=max(1, math.ceil(len(train) / options.batch_size) // 10),
+                disable_tqdm=True,
+                report_to="none",
+                seed=options.seed,
+            ),
+            train_dataset=_encoded(train, tokenizer, taxonomy, options.max_length_tokens),
+            eval_dataset=_encoded(valid, tokenizer, taxonomy, options.max_length_tokens),
+            data_collator=DataCollatorWithPadding(tokenizer),
+            compute_metrics=lambda answer: {
+                "macro_f1": single_label_macro_f1(answer.label_ids, answer.predictions.argmax(-1), len(taxonomy.labels))
+            },
+            callbacks=[_progress(history)],
+        )
+        _drop_default_printer(trainer)
+        trainer.train()
+        merged = trainer.model.merge_and_unload()
+        name_outputs(merged, taxonomy)
+        merged.save_pretrained(checkpoint)
+        tokenizer.save_pretrained(checkpoint)
+        best = max(history, key=lambda epoch: epoch.valid_macro_f1)
+        card = CheckpointCard(
+            taxonomy=taxonomy,
+            base_model=BaseModel(uri=base_model, licence=licence_of(source)),
+            max_length_tokens=options.max_length_tokens,
+            data_digest=summary.digest,
+            metrics={"valid_macro_f1": best.valid_macro_f1, "best_epoch": best.epoch, "train_rows": len(train)},
+            options=asdict(options),
+            history=tuple(history),
+        )
+        write_card(checkpoint, card)
+    return card
+
+
+def _adapted(source: Path, taxonomy: Taxonomy, options: LoraOptions) -> Any:
+    """The base model with a fresh classification head and LoRA adapters on it."""
+    from peft import LoraConfig, TaskType, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        base = AutoModelForSequenceClassification.from_pretrained(source, num_labels=len(taxonomy.labels))
+    except (OSError, ValueError) as error:
+        raise InputError(f"base_model {source} cannot be read as a classifier: {str(error).splitlines()[0]}") from error
+    names = [name.strip() for name in options.target_modules.split(",")]
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules="all-linear" if names == ["all-linear"] else names,
+    )
+    try:
+        return get_peft_model(base, config)
+    except ValueError as error:
+        raise InputError(f"target_modules {options.target_modules!r}: {str(error).splitlines()[0]}") from error
+
+
+def _encoded(
+    records: list[Record], tokenizer: Any, taxonomy: Taxonomy, max_length_tokens: int
+) -> list[dict[str, Any]]:
+    """Token ids and label index of each record; padding is left to the collator, which pads a batch to its longest."""
+    index = {name: position for position, name in enumerate(taxonomy.names)}
+    encodings = tokenizer([record.text for record in records], truncation=True, max_length=max_length_tokens)
+    return [
+        {"input_ids": ids, "attention_mask": mask, "labels": index[record.labels[0]]}
+        for record, ids, mask in zip(records, encodings["input_ids"], encodings["attention_mask"], strict=True)
+    ]
+
+
+def _uses_bf16(precision: str) -> bool:
+    """Whether to train under bf16 autocast: auto means only where the hardware multiplies bf16 natively."""
+    import torch
+
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    flags = Path("/proc/cpuinfo").read_text(errors="replace") if Path("/proc/cpuinfo").exists() else ""
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def _drop_default_printer(trainer: Any) -> None:
+    """The Trainer prints every log dict raw; `_progress` says the same in words."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+
+
+def _progress(history: list[Epoch]) -> Any:
+    """A Trainer callback that logs step, loss, validation F1 and time left, and fills `history` epoch by epoch."""
+    import logging
+
+    from transformers import TrainerCallback
+
+    logger = logging.getLogger(__name__)
+    started_s = time.monotonic()
+    losses: list[float] = []
+
+    class Progress(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
+        """One line a log step and one an epoch."""
+
+        def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float], **_: Any) -> None:
+            if "loss" not in logs:
+                return
+            losses.append(logs["loss"])
+            elapsed_s = time.monotonic() - started_s
+            left_s = elapsed_s / max(state.global_step, 1) * (state.max_steps - state.global_step)
+            logger.info(
+                "step %d/%d loss %.3f, about %.0f s left", state.global_step, state.max_steps, logs["loss"], left_s
+            )
+
+        def on_evaluate(self, _args: Any, state: Any, _control: Any, metrics: dict[str, float], **_: Any) -> None:
+            epoch = Epoch(
+                epoch=round(state.epoch),
+                train_loss=sum(losses) / len(losses),
+                valid_macro_f1=metrics["eval_macro_f1"],
+                elapsed_s=round(time.monotonic() - started_s, 1),
+            )
+            history.append(epoch)
+            losses.clear()
+            logger.info("epoch %d: validation macro-F1 %.3f, %.0f s", epoch.epoch, epoch.valid_macro_f1, epoch.elapsed_s)
+
+    return Progress()

@@ -1,0 +1,1 @@
+"""The pipelines, the targets they run on, and the command line."""

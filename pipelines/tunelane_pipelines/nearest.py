@@ -1,0 +1,13 @@
+"""What to say where a name is not known: the nearest one that is."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def no_such(what: str, name: str, known: Iterable[str]) -> str:
+    """One line: there is no `what` called `name`, and the nearest of `known`, or all of them where none is near."""
+    names = sorted(known)
+    near = get_close_matches(name.strip().lower().replace("-", "_"), names, n=1)
+    if near:
+        return f"No {what} {name!r}. Did you mean {near[0]!r}?"
+    return f"No {what} {name!r}. There are: {', '.join(names)}."

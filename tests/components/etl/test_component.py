@@ -1,0 +1,67 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from kfp import compiler, dsl
+
+from tunelane_components.etl.component import build_dataset
+from tunelane_components.etl.dataset import read_split, read_summary, read_taxonomy
+from tunelane_serving.errors import InputError
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> tuple[dsl.Dataset, dsl.Metrics]:
+    # kfp makes the directory of an output before the task starts.
+    directory = tmp_path / "artifacts" / "dataset"
+    directory.mkdir(parents=True)
+    return dsl.Dataset(uri=str(directory)), dsl.Metrics(uri=str(tmp_path / "artifacts" / "metrics"))
+
+
+def test_the_component_writes_the_dataset_its_metadata_and_metrics(
+    tickets: list[dict[str, Any]], write_jsonl: Callable[..., Path], artifacts: tuple[dsl.Dataset, dsl.Metrics]
+) -> None:
+    dataset, metrics = artifacts
+    data = write_jsonl([*tickets, {"text": "", "label": "praise"}])
+    build_dataset.python_func(str(data), dataset, metrics, id_field="key", rows=200)
+    summary = read_summary(Path(dataset.path))
+    assert summary.rows_kept == 200
+    assert dataset.metadata == {"digest": summary.digest, "taxonomy_digest": summary.taxonomy_digest, "rows": 200}
+    assert metrics.metadata == {
+        "rows_read": 301,
+        "rows_kept": 200,
+        "rows_merged": 0,
+        "rows_cut": 100,
+        "rows_quarantined": 1,
+        "quarantined_empty_text": 1,
+        **{f"rows_{split}": len(read_split(Path(dataset.path), split)) for split in ("train", "valid", "test")},
+    }
+
+
+def test_the_component_reads_remote_data_and_taxonomy(
+    tickets: list[dict[str, Any]], artifacts: tuple[dsl.Dataset, dsl.Metrics]
+) -> None:
+    dataset, metrics = artifacts
+    files = fsspec.filesystem("memory")
+    files.pipe_file("/component/input.jsonl", "\n".join(map(json.dumps, tickets)).encode())
+    files.pipe_file("/component/labels.yaml", b"labels: [praise, delivery, billing]")
+    build_dataset.python_func(
+        "memory://component/input.jsonl", dataset, metrics, taxonomy="memory://component/labels.yaml"
+    )
+    summary = read_summary(Path(dataset.path))
+    assert summary.data_file == "input.jsonl"
+    assert read_taxonomy(Path(dataset.path)).names == ("praise", "delivery", "billing")
+
+
+def test_the_component_names_what_is_missing(artifacts: tuple[dsl.Dataset, dsl.Metrics]) -> None:
+    with pytest.raises(InputError, match=r"^No such file or directory: /no/rows\.csv\. Pass --set data="):
+        build_dataset.python_func("/no/rows.csv", *artifacts)
+
+
+def test_the_component_compiles_with_its_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "component.yaml"
+    compiler.Compiler().compile(build_dataset, str(path))
+    assert {"data", "taxonomy", "minimum_rows"} <= set(build_dataset.component_spec.inputs)
+    assert "tunelane/trainer" in path.read_text()

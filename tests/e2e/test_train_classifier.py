@@ -1,0 +1,170 @@
+"""The main job: what was deployed and registered, not what the run says of itself."""
+
+import csv
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from tests.e2e.conftest import SMALL, Place, Promoted
+from tunelane_components.etl.taxonomy import load_taxonomy
+from tunelane_components.gate.verdict import Verdict
+from tunelane_serving.contract import read, write
+from tunelane_serving.package import package_digest, read_manifest, seal, verify
+
+pytestmark = pytest.mark.xdist_group("e2e")
+
+
+@contextmanager
+def served(deployment: Path) -> Iterator[httpx.Client]:
+    """The real server following `deployment`, on a free port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tunelane_serving.server", "--deployment", str(deployment), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        with httpx.Client(base_url=line.split()[-1], timeout=30) as client:
+            yield client
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def test_a_passing_gate_makes_the_trained_package_champion_and_serves_it(promoted: Promoted) -> None:
+    digest = package_digest(promoted.place.artifact("validate-parity", "package"))
+    champion, active = promoted.place.champion(), promoted.place.active()
+    assert champion is not None and active is not None
+    assert champion.digest == active.digest == digest
+    assert "Verdict   promote" in promoted.output
+    assert 'Served    "' in promoted.output
+    with served(promoted.place.root / "deployments" / "sentiment") as client:
+        answer = client.post("/predict", json={"text": "An absolutely wonderful film, I loved every minute."}).json()
+    assert answer["label"] == "positive"
+    assert answer["digest"] == digest
+    assert answer["modelVersion"] == champion.version
+
+
+def test_the_package_says_what_it_is_and_where_it_came_from(promoted: Promoted) -> None:
+    manifest = verify(promoted.place.artifact("validate-parity", "package"))
+    assert [variant.name for variant in manifest.variants] == ["int8", "fp32"]
+    assert manifest.base_model.licence == "apache-2.0"
+    assert manifest.parity is not None and manifest.goldens and manifest.reference
+    assert all(variant.golden_tolerance > 0 for variant in manifest.variants)
+
+
+def test_a_challenger_that_answers_like_the_champion_does_not_replace_it(promoted: Promoted) -> None:
+    before = promoted.place.champion(), promoted.place.active()
+    run = promoted.place.tunelane("run", "train-classifier", "--config", "sentiment", *SMALL)
+    assert run.returncode == 0, run.stderr
+    assert "Verdict   reject" in run.stdout
+    assert "champion" in run.stdout and "interval" in run.stdout
+    assert (promoted.place.champion(), promoted.place.active()) == before
+
+
+def test_require_promotion_turns_a_rejection_into_exit_code_3_and_deploys_nothing(place: Place) -> None:
+    run = place.tunelane(
+        "run", "train-classifier", "--config", "sentiment", "--require-promotion",
+        "--set", "rows=600", "--set", "epochs=1", "--set", "minimum_f1=0.99",
+    )  # fmt: skip
+    assert run.returncode == 3, run.stdout + run.stderr
+    assert "Verdict   reject" in run.stdout
+    assert place.champion() is None
+    assert place.active() is None
+
+
+def test_a_failed_smoke_test_leaves_the_old_champion_champion_and_serving(
+    promoted: Promoted, tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    place = Place(tmp_path / "root")
+    shutil.copytree(promoted.place.root / "registry", place.root / "registry")
+    shutil.copytree(promoted.place.root / "deployments", place.root / "deployments")
+    old = place.champion()
+    assert old is not None
+    package, verdict = _another_package(promoted, tmp_path)
+    deployment = place.root / "deployments" / "sentiment"
+    with served(deployment) as client:
+        run = run_script(
+            "deployment.py",
+            package=str(package),
+            verdict=str(verdict),
+            digest=package_digest(package),
+            registry_uri=f"sqlite:///{place.root}/registry/registry.db",
+            deployment_uri=f"local:{place.root}/deployments",
+            deployment=str(deployment),
+        )
+        assert run.returncode != 0
+        assert "SmokeTestFailed" in run.stdout
+        assert client.post("/predict", json={"text": "fine"}).json()["digest"] == old.digest
+    active = place.active()
+    assert active is not None and active.digest == old.digest
+    assert place.champion() == old
+    assert not (deployment / "revisions" / package_digest(package)).exists()
+
+
+def _another_package(promoted: Promoted, directory: Path) -> tuple[Path, Path]:
+    """The promoted package under another digest, and a promoting verdict on it."""
+    package = directory / "challenger"
+    shutil.copytree(promoted.place.artifact("validate-parity", "package"), package)
+    digest = seal(package, msgspec.structs.replace(read_manifest(package), metrics={"valid_macro_f1": 0.99}))
+    verdict = read(promoted.place.artifact("gate-model", "verdict"), Verdict)
+    write(directory / "verdict.json", msgspec.structs.replace(verdict, challenger_digest=digest))
+    return package, directory / "verdict.json"
+
+
+@pytest.mark.parametrize(("how", "error"), [("tokenizer", "ParityFailed"), ("labels", "DigestMismatch")])
+def test_a_package_damaged_between_export_and_parity_stops_the_run(
+    promoted: Promoted, run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, how: str, error: str
+) -> None:
+    run = run_script(
+        "parity.py",
+        checkpoint=str(promoted.place.artifact("train-lora", "model")),
+        data=str(promoted.place.artifact("build-dataset", "dataset")),
+        how=how,
+    )
+    assert run.returncode != 0
+    assert error in run.stdout
+    assert not list((tmp_path / "artifacts").glob("*/validate-parity/package/manifest.json"))
+
+
+def test_a_person_s_own_data_with_three_labels_goes_the_whole_way(place: Place) -> None:
+    place.root.mkdir()
+    data = place.root / "tickets.csv"
+    with data.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("body", "topic"))
+        writer.writerows(_tickets())
+    run = place.tunelane(
+        "run", "train-classifier", "--set", f"data={data}", "--set", "text_field=body", "--set", "label_field=topic",
+        "--set", "minimum_f1=0.7", "--set", "model_name=tickets", "--set", "epochs=4",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "Verdict   promote" in run.stdout or "insufficient" in run.stdout or "reject" in run.stdout
+    (line,) = [line for line in run.stdout.splitlines() if line.startswith("Taxonomy")]
+    kept = Path(line.partition("taxonomy=")[2])
+    assert load_taxonomy(kept).names == ("billing", "delivery", "login")
+    package = read_manifest(place.artifact("validate-parity", "package"))
+    assert package.taxonomy is not None and package.taxonomy.names == ("billing", "delivery", "login")
+
+
+def _tickets() -> Iterator[tuple[str, str]]:
+    """450 made-up support tickets: a phrase of the topic, a thing and a reason."""
+    phrases = {
+        "billing": ("I was charged twice", "the invoice is wrong", "my refund has not come", "the price is not what I saw"),
+        "delivery": ("the parcel never arrived", "it came broken", "the courier left it outside", "tracking has stopped"),
+        "login": ("I cannot sign in", "the password reset mail is missing", "my account is locked", "the code is refused"),
+    }
+    things = ("order", "subscription", "phone", "gift card", "laptop", "chair", "ticket", "lamp", "coat", "book", "camera", "bike")
+    times = ("today", "since Monday", "for a week", "again", "this morning", "after the update")
+    for topic, openings in phrases.items():
+        rows = [f"{opening} for my {thing} {time}" for opening in openings for thing in things for time in times]
+        for row in rows[::2]:
+            yield row, topic

@@ -1,0 +1,225 @@
+import json
+import re
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from tunelane_serving.classifier import Classification, TextClassifier
+from tunelane_serving.package import package_digest, read_manifest, seal
+from tunelane_serving.server.app import create_app
+from tunelane_serving.server.champion import ChampionSource, FixedChampion
+from tunelane_serving.server.inference import InferencePool
+from tunelane_serving.server.wire import Limits
+
+LIMITS = Limits(max_body_bytes=2000, max_texts=3, max_text_chars=100)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[InferencePool]:
+    pool = InferencePool(2)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="module")
+def package(tiny_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_package(tmp_path_factory.mktemp("packages") / "reviews")
+
+
+@pytest.fixture(scope="module")
+def source(package: Path) -> FixedChampion:
+    return FixedChampion(package)
+
+
+@pytest.fixture(scope="module")
+def client(source: FixedChampion, pool: InferencePool) -> TestClient:
+    return _client(source, pool)
+
+
+def _client(source: ChampionSource, pool: InferencePool) -> TestClient:
+    return TestClient(create_app(source, pool, LIMITS), raise_server_exceptions=False)
+
+
+def _assert_error(response, status: int, code: str) -> str:
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/json")
+    body = response.json()
+    assert body.keys() == {"error"}
+    assert body["error"].keys() == {"code", "message"}
+    assert body["error"]["code"] == code
+    return body["error"]["message"]
+
+
+def test_predict_answers_as_the_classifier_does_and_names_its_model(client: TestClient, package: Path) -> None:
+    body = client.post("/predict", json={"text": "a good film"}).json()
+
+    expected = TextClassifier.load(package).classify("a good film")
+    assert body["label"] == "positive"
+    assert body["labels"] == ["positive"]
+    assert list(body["scores"]) == ["negative", "positive"]
+    assert list(body["scores"].values()) == expected.scores.tolist()
+    assert body["confidence"] == body["scores"]["positive"]
+    assert re.fullmatch("[0-9a-f]{32}", body["inferenceId"])
+    assert (body["model"], body["modelVersion"], body["variant"]) == ("reviews", "", "fp32")
+    assert body["digest"] == package_digest(package)
+    assert 0 < body["latencyMs"] < 5000
+
+
+def test_every_answer_has_an_id_of_its_own(client: TestClient) -> None:
+    bodies = client.post("/batch_predict", json={"texts": ["good"] * 3}).json()["predictions"]
+    bodies.append(client.post("/predict", json={"text": "good"}).json())
+    assert len({body["inferenceId"] for body in bodies}) == 4
+
+
+def test_a_batch_answers_in_order_and_exactly_as_one_by_one(client: TestClient) -> None:
+    texts = ["bad", "so the film was good and a great love", "it was awful"]
+    batch = client.post("/batch_predict", json={"texts": texts}).json()["predictions"]
+    alone = [client.post("/predict", json={"text": text}).json() for text in texts]
+    assert [body["label"] for body in batch] == ["negative", "positive", "negative"]
+    assert [body["scores"] for body in batch] == [body["scores"] for body in alone]
+    assert batch[0].keys() == alone[0].keys()
+
+
+def test_a_text_of_any_script_is_answered(client: TestClient) -> None:
+    for text in ("добрый 🎬", "\u0000", "\u200b", "a\nb\tc", "é" * 100):
+        assert client.post("/predict", json={"text": text}).status_code == 200, text
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "labels", "confidence_of"),
+    [({}, ["praise"], "praise"), ({"praise": 0.99, "bug": 0.2}, ["bug"], "bug"), ({"praise": 0.99}, [], "praise")],
+)
+def test_a_multi_label_answer_has_no_single_label_and_the_confidence_of_the_chosen(
+    tiny_package: Callable[..., Path], tmp_path: Path, pool: InferencePool, thresholds, labels, confidence_of
+) -> None:
+    package = tiny_package(tmp_path / "tickets", ("billing", "bug", "praise"), task="multi_label")
+    seal(package, msgspec.structs.replace(read_manifest(package), thresholds=thresholds))
+    body = _client(FixedChampion(package), pool).post("/predict", json={"text": "praise praise praise bug"}).json()
+    assert body["label"] is None
+    assert body["labels"] == labels
+    assert body["confidence"] == body["scores"][confidence_of]
+
+
+@pytest.mark.parametrize("route", ["/predict", "/batch_predict"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"good", b'{"text": "\xff"}', b'{"texts": ["\xff"]}', b'\xef\xbb\xbf{"text": "a"}']
+)
+def test_a_body_that_is_not_json_is_a_400(client: TestClient, route: str, body: bytes) -> None:
+    if b"text" in body and (b"texts" in body) != (route == "/batch_predict"):
+        return
+    _assert_error(client.post(route, content=body), 400, "malformed_json")
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "said"),
+    [
+        ("/predict", {}, "`text`"),
+        ("/predict", [], "object"),
+        ("/predict", {"text": None}, "$.text"),
+        ("/predict", {"text": ["good"]}, "$.text"),
+        ("/predict", {"text": "good", "top_k": 1}, "`top_k`"),
+        ("/predict", {"texts": ["good"]}, '{"text": "..."}'),
+        ("/predict", {"text": ""}, "empty"),
+        ("/predict", {"text": " \n\t"}, "empty"),
+        ("/predict", {"text": "a" * 101}, "101 characters; at most 100"),
+        ("/batch_predict", {"text": "good"}, '{"texts": ["...", ...]}'),
+        ("/batch_predict", {"texts": "good"}, "$.texts"),
+        ("/batch_predict", {"texts": ["good", 1]}, "$.texts"),
+        ("/batch_predict", {"texts": []}, "at least one"),
+        ("/batch_predict", {"texts": ["good"] * 4}, "4 texts; at most 3"),
+        ("/batch_predict", {"texts": ["good", ""]}, "texts[1] is empty"),
+        ("/batch_predict", {"texts": ["good", "a" * 101]}, "texts[1] has 101"),
+    ],
+)
+def test_json_that_is_not_a_request_is_a_422_that_says_why(client: TestClient, route: str, body, said: str) -> None:
+    assert said in _assert_error(client.post(route, json=body), 422, "invalid_request")
+
+
+def test_limits_hold_up_to_their_last_unit(client: TestClient) -> None:
+    assert client.post("/predict", json={"text": "a" * 100}).status_code == 200
+    assert client.post("/batch_predict", json={"texts": ["good"] * 3}).status_code == 200
+    body = json.dumps({"text": "good"}).encode()
+    assert client.post("/predict", content=body.ljust(2000)).status_code == 200
+    assert "2000 bytes" in _assert_error(client.post("/predict", content=body.ljust(2001)), 413, "body_too_large")
+
+
+def test_a_chunked_body_is_counted_too(client: TestClient) -> None:
+    response = client.post("/predict", content=(b" " * 500 for _ in range(5)))
+    assert "content-length" not in response.request.headers
+    _assert_error(response, 413, "body_too_large")
+
+
+def test_unknown_paths_and_methods_are_errors_of_the_same_shape(client: TestClient) -> None:
+    assert "/nowhere" in _assert_error(client.get("/nowhere"), 404, "not_found")
+    _assert_error(client.post("/predict/", json={"text": "good"}), 404, "not_found")
+    response = client.get("/predict")
+    assert "POST" in _assert_error(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "POST"
+    _assert_error(client.delete("/health"), 405, "method_not_allowed")
+
+
+def test_health_names_what_serves(client: TestClient, package: Path) -> None:
+    response = client.get("/health")
+    assert response.status_code == 200
+    assert response.json() == {
+        "live": True,
+        "ready": True,
+        "model": "reviews",
+        "modelVersion": "",
+        "digest": package_digest(package),
+        "variant": "fp32",
+        "framework": "onnx",
+        "fallbackReason": "",
+        "reloadError": "",
+    }
+
+
+def test_without_a_model_the_server_lives_but_is_not_ready(pool: InferencePool) -> None:
+    client = _client(SimpleNamespace(current=None, reload_error="no such package"), pool)
+    response = client.get("/health")
+    assert response.status_code == 503
+    body = response.json()
+    assert (body["live"], body["ready"], body["digest"]) == (True, False, "")
+    assert body["reloadError"] == "no such package"
+    _assert_error(client.post("/predict", json={"text": "good"}), 503, "not_ready")
+    _assert_error(client.post("/batch_predict", json={"texts": ["good"]}), 503, "not_ready")
+    assert client.get("/").status_code == 200
+
+
+def test_a_crash_is_a_500_without_internals(source: FixedChampion, pool: InferencePool) -> None:
+    def crash(_: str) -> Classification:
+        raise RuntimeError("/secret/path is broken")
+
+    response = _client(_answering(source, crash), pool).post("/predict", json={"text": "good"})
+    assert "secret" not in _assert_error(response, 500, "internal_error")
+
+
+def test_scores_that_are_not_finite_are_never_an_answer(source: FixedChampion, pool: InferencePool) -> None:
+    spoilt = Classification(("positive",), np.array([np.nan, np.nan], np.float32))
+    client = _client(_answering(source, lambda _: spoilt), pool)
+    _assert_error(client.post("/predict", json={"text": "good"}), 500, "internal_error")
+
+
+def _answering(source: FixedChampion, answer: Callable[[str], Classification]) -> ChampionSource:
+    """Give the same model, but for what it answers."""
+    classifier = copy(source.current.classifier)
+    classifier.classify = answer
+    return SimpleNamespace(current=replace(source.current, classifier=classifier), reload_error="")
+
+
+def test_the_page_needs_nothing_but_this_server(client: TestClient) -> None:
+    response = client.get("/")
+    assert response.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    page = response.text
+    assert not re.findall(r"https?://|//[a-z]|src=|@import|url\(", page)
+    assert re.findall(r'fetch\("(\w+)"', page) == ["health", "predict"]
+    assert "innerHTML" not in page
+    assert 'name="viewport"' in page
+    assert "prefers-color-scheme: dark" in page
