@@ -1,5 +1,6 @@
 """The command line: `tunelane` VERB or NOUN VERB."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -85,6 +86,7 @@ def samples_fetch_command(name: Annotated[str, typer.Argument(help="A name from 
 
 def main() -> None:
     """The entry point: a typed error is one line on stderr and its exit code, never a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         app()
     except TunelaneError as error:

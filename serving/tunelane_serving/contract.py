@@ -88,8 +88,7 @@ def read_lines(path: Path, kind: type[T]) -> Iterator[T]:
         raise ContractError(f"{path}: {error.strerror}") from error
     with stream:
         for number, line in enumerate(stream, start=1):
-            if line.strip():
-                yield decode(line, kind, f"{path}:{number}")
+            yield decode(line, kind, f"{path}:{number}")
 
 
 def _explained(error: msgspec.ValidationError) -> str:
@@ -101,11 +100,11 @@ def _explained(error: msgspec.ValidationError) -> str:
 
 def _newer(content: bytes, kind: type[msgspec.Struct]) -> str:
     """Say what to do about a file from a newer release; an empty string where it is none."""
-    known = next(field.default for field in msgspec.structs.fields(kind) if field.name == "version")
+    known = next((field.default for field in msgspec.structs.fields(kind) if field.name == "version"), None)
     try:
         found = msgspec.json.decode(content, type=_Versioned).version
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
-    if found <= known:
+    if known is None or found <= known:
         return ""
     return f"field version: written as version {found}, this release reads up to {known}; upgrade tunelane"

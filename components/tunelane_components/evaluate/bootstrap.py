@@ -6,10 +6,11 @@ both cancels out.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from tunelane_components.evaluate.metrics import Counts, Floats, Indicators, count, macro_f1, micro_f1, weighted_f1
 
@@ -36,7 +37,7 @@ class F1Intervals(NamedTuple):
 
 
 def intervals(truth: Indicators, predicted: Indicators, *, resamples: int = RESAMPLES, seed: int = 0) -> F1Intervals:
-    """Macro, micro and weighted F1 of one model with bootstrap intervals.
+    """Give one model's macro, micro and weighted F1 with bootstrap intervals.
 
     Depends on seed and row order, not on label order.
 
@@ -87,22 +88,23 @@ def _resampled(
     A resample is a vector of how often each row was drawn; its counts are that vector times the indicators.
     """
     rows = truth.shape[0]
-    exact = np.float32 if rows < _FLOAT32_INTEGERS else np.float64
+    exact = np.dtype(np.float32 if rows < _FLOAT32_INTEGERS else np.float64)
     blocks = [truth, *(block for predicted in predictions for block in (truth & predicted, predicted))]
-    columns = np.hstack(blocks).astype(exact)
+    columns: NDArray[Any] = np.hstack(blocks).astype(exact)
     generator = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_BYTES // (rows * 24))  # drawn rows, their counts and the weights: 8 bytes each at most
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
         drawn = generator.integers(0, rows, (size, rows))
         drawn += rows * np.arange(size)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows)
-        support, *pairs = np.split((weights.astype(exact) @ columns).astype(np.float64), len(blocks), axis=1)
+        times_drawn = np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows)
+        weights: NDArray[Any] = times_drawn.astype(exact)
+        support, *pairs = np.split((weights @ columns).astype(np.float64), len(blocks), axis=1)
         yield tuple(Counts(pairs[model], support, pairs[model + 1]) for model in range(0, len(pairs), 2))
 
 
 def _percentile(value: float, drawn: Floats) -> Interval:
-    """The k-th smallest and k-th largest of B values, k = floor((B + 1) α): no interpolation, so exactly symmetric."""
+    """Take the k-th smallest and k-th largest of B values, k = floor((B + 1) α): symmetric, no interpolation."""
     ordered = np.sort(drawn)
     rank = max(1, int((len(ordered) + 1) * (1 - CONFIDENCE) / 2))
     return Interval(value, float(ordered[rank - 1]), float(ordered[-rank]))

@@ -1,4 +1,4 @@
-"""The KFP component of the evaluate stage."""
+"""The KFP component of this stage."""
 
 from kfp import dsl
 from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
@@ -16,7 +16,7 @@ def evaluate_model(
     confusion: Output[ClassificationMetrics],
     report: Output[HTML],
     seed: int = 0,
-):
+) -> None:
     """Score a package on the test split, beside the TF-IDF floor and the champion on the same rows.
 
     Args:

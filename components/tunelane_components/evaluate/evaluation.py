@@ -122,7 +122,7 @@ def summarize(
     test_digest: str,
     seed: int = 0,
 ) -> Evaluation:
-    """The figures of a challenger, beside the floor's and the champion's on the same rows in the same order.
+    """Work out the figures of a challenger, beside the floor's and the champion's on the same rows in the same order.
 
     Raises:
         ContractError: a row's label is not among `labels`.
@@ -184,7 +184,7 @@ def evaluate(dataset: Path, package: Path, champion: Path | None, output: Path, 
         ContractError: dataset or package is broken, or the champion's directory holds something that is no package.
         InputError: no test rows, a row without exactly one label, or a training split with a single label.
     """
-    from tunelane_components.etl.dataset import read_split, read_taxonomy
+    from tunelane_components.etl.dataset import read_split, read_taxonomy, split_path
     from tunelane_components.evaluate.floor import floor_predictions
 
     taxonomy = read_taxonomy(dataset)
@@ -209,7 +209,7 @@ def evaluate(dataset: Path, package: Path, champion: Path | None, output: Path, 
         challenger_rows,
         floor_rows,
         champion_rows,
-        test_digest=sha256_file(dataset / "test.jsonl"),
+        test_digest=sha256_file(split_path(dataset, "test")),
         seed=seed,
     )
     with directory_written_atomically(output) as scratch:
@@ -227,7 +227,7 @@ def read_evaluation(directory: Path) -> Evaluation:
 
 
 def headline(evaluation: Evaluation) -> dict[str, float]:
-    """The figures that a run is listed with, by metric name."""
+    """Give the figures that a run is listed with, by metric name."""
     figures = {
         "rows": float(evaluation.rows),
         "accuracy": evaluation.accuracy,
@@ -247,7 +247,7 @@ def headline(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _champion_package(directory: Path | None) -> Path | None:
-    """The champion's package, or None where there is no champion: no directory, or an empty one.
+    """Find the champion's package, or None where there is no champion: no directory, or an empty one.
 
     A champion whose manifest got lost must not pass for none: the challenger would win unopposed.
     """
@@ -264,7 +264,7 @@ def _require_classifier_of(taxonomy: Taxonomy, dataset: Path, role: str, directo
 
 
 def _per_slice(rows: list[Prediction], truth: Indicators, predicted: Indicators, seed: int) -> tuple[SliceReport, ...]:
-    """Every value of every dimension, in alphabetical order."""
+    """Report every value of every dimension, in alphabetical order."""
     positions: dict[tuple[str, str], list[int]] = {}
     for position, row in enumerate(rows):
         for key in row.slices.items():
@@ -282,5 +282,5 @@ def _per_slice(rows: list[Prediction], truth: Indicators, predicted: Indicators,
 
 
 def _cores() -> int:
-    """Cores this process may use; a container may have fewer than the machine."""
+    """Count the cores this process may use; a container may have fewer than the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

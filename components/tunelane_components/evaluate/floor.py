@@ -1,4 +1,4 @@
-"""The floor: what word counts and a linear model reach. A fine-tuned model that does not beat it is not worth serving."""
+"""The floor: what word counts and a linear model reach. A model that does not beat it is not worth serving."""
 
 from tunelane_components.etl.record import Record
 from tunelane_components.evaluate.predictions import Prediction, slices_of
@@ -20,7 +20,8 @@ def floor_predictions(train: list[Record], test: list[Record], taxonomy: Taxonom
     from sklearn.linear_model import LogisticRegression
 
     # Signs are tokens too: a text of nothing but emoji or single letters still has a vocabulary.
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]", sublinear_tf=True)
+    words_and_signs = r"\w+|[^\w\s]"
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=words_and_signs, sublinear_tf=True)
     model = LogisticRegression(C=4.0, max_iter=1000)
     labels = [record.labels[0] for record in train]
     if len(set(labels)) < 2:

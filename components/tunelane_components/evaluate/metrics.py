@@ -1,6 +1,6 @@
 """F1 and its kin on boolean indicator matrices: one code for single-label and multi-label tasks.
 
-Every mean over labels sorts its terms before it sums them, so that the order of the taxonomy cannot change the last bit.
+Every mean over labels sorts its terms before it sums them, so that label order cannot change the last bit.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,12 +49,12 @@ class Counts:
 
     @property
     def f1(self) -> Floats:
-        """2 tp / (support + predicted), (..., labels): the harmonic mean of precision and recall; 0 for a label unseen."""
+        """2 tp / (support + predicted), (..., labels): harmonic mean of precision and recall; 0 for a label unseen."""
         return _ratio(2.0 * self.true_positives, self.support + self.predicted)
 
 
 def indicators(rows: Iterable[Sequence[str]], labels: Sequence[str]) -> Indicators:
-    """Label names by row as a (rows, labels) boolean matrix, columns in the order of `labels`.
+    """Turn label names by row into a (rows, labels) boolean matrix, columns in the order of `labels`.
 
     Raises:
         ContractError: a row has a label that is not among `labels`.
@@ -71,12 +71,12 @@ def indicators(rows: Iterable[Sequence[str]], labels: Sequence[str]) -> Indicato
 
 
 def count(truth: Indicators, predicted: Indicators) -> Counts:
-    """Counts of shape (labels,) from two (rows, labels) indicator matrices."""
+    """Count, by label (labels,), two (rows, labels) indicator matrices."""
     return Counts((truth & predicted).sum(axis=0), truth.sum(axis=0), predicted.sum(axis=0))
 
 
 def macro_f1(counts: Counts) -> Floats:
-    """Mean F1 over the labels that occur in truth or prediction, shape (...,); 0 where none does.
+    """Average F1 over the labels that occur in truth or prediction, shape (...,); 0 where none does.
 
     A label with neither is left out, as scikit-learn's `f1_score(average="macro")` does with its default `labels`,
     the union of those in `y_true` and `y_pred`.
@@ -91,29 +91,30 @@ def single_label_macro_f1(truth: NDArray[Any], predicted: NDArray[Any], labels: 
 
 
 def micro_f1(counts: Counts) -> Floats:
-    """F1 of all labels' counts taken together, shape (...,); equals accuracy for a single-label task."""
+    """Take all labels' counts together for one F1, shape (...,); equals accuracy for a single-label task."""
     return _ratio(2.0 * counts.true_positives.sum(axis=-1), (counts.support + counts.predicted).sum(axis=-1))
 
 
 def weighted_f1(counts: Counts) -> Floats:
-    """Mean F1 weighted by support, shape (...,); 0 where no row has a label."""
+    """Average F1 weighted by support, shape (...,); 0 where no row has a label."""
     return _ratio(_sum_over_labels(counts.support * counts.f1), counts.support.sum(axis=-1))
 
 
 def accuracy(truth: Indicators, predicted: Indicators) -> float:
-    """Share of rows whose label set is exactly the true one."""
+    """Give the share of rows whose label set is exactly the true one."""
     return float((truth == predicted).all(axis=1).mean())
 
 
 def confusion_matrix(truth: Indicators, predicted: Indicators) -> NDArray[np.int64]:
-    """Rows by true label (axis 0) and predicted label (axis 1), (labels, labels); for single-label tasks."""
+    """Count rows by true label (axis 0) and predicted label (axis 1), (labels, labels); for single-label tasks."""
     return truth.T.astype(np.int64) @ predicted.astype(np.int64)
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:
-    """Numerator over denominator in float64; 0 where the denominator is 0."""
+    """Divide in float64; 0 where the denominator is 0."""
     denominator = np.asarray(denominator, np.float64)
-    return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0)
+    quotient: Floats = np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0)
+    return quotient
 
 
 def _sum_over_labels(values: Floats) -> Floats:

@@ -32,7 +32,7 @@ class Prediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 def slices_of(record: Record) -> dict[str, str]:
-    """The slices a record is reported under."""
+    """Name the slices a record is reported under."""
     source = record.meta.get("source")
     return {"source": str(source)} if source else {}
 

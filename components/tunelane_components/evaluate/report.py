@@ -27,7 +27,7 @@ code { overflow-wrap: anywhere; }
 
 
 def page(title: str, body: str) -> str:
-    """A whole HTML document around `body`, which is HTML already; `title` is plain text."""
+    """Wrap a whole HTML document around `body`, which is HTML already; `title` is plain text."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -38,7 +38,7 @@ def page(title: str, body: str) -> str:
 
 
 def render(evaluation: Evaluation) -> str:
-    """The evaluation as an HTML document: headline, labels, slices, confusion matrix."""
+    """Show the evaluation as an HTML document: headline, labels, slices, confusion matrix."""
     figures = [
         _figure("Macro-F1", f"{evaluation.macro_f1.value:.3f}", _bounds(evaluation.macro_f1)),
         _figure("Micro-F1", f"{evaluation.micro_f1.value:.3f}", _bounds(evaluation.micro_f1)),
@@ -88,15 +88,18 @@ def _labels(labels: tuple[LabelReport, ...]) -> str:
 
 
 def _slices(slices: tuple[SliceReport, ...]) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(row.dimension)}: {escape(row.value)}</td><td>{row.rows:,}"
-        f"{' (few)' if row.rows < _FEW_ROWS else ''}</td><td>{row.macro_f1.value:.3f}</td><td>{_bounds(row.macro_f1)}</td>"
-        f'<td><div class="track"><i style="left:{100 * row.macro_f1.lower:.1f}%;'
-        f'right:{100 - 100 * row.macro_f1.upper:.1f}%"></i><u style="left:{100 * row.macro_f1.value:.1f}%"></u></div></td></tr>'
-        for row in slices
-    )
+    rows = []
+    for row in slices:
+        few = " (few)" if row.rows < _FEW_ROWS else ""
+        left, right, mark = (100 * share for share in (row.macro_f1.lower, 1 - row.macro_f1.upper, row.macro_f1.value))
+        bar = f'<i style="left:{left:.1f}%;right:{right:.1f}%"></i><u style="left:{mark:.1f}%"></u>'
+        rows.append(
+            f"<tr><td>{escape(row.dimension)}: {escape(row.value)}</td><td>{row.rows:,}{few}</td>"
+            f"<td>{row.macro_f1.value:.3f}</td><td>{_bounds(row.macro_f1)}</td>"
+            f'<td><div class="track">{bar}</div></td></tr>'
+        )
     head = "<tr><th>Slice</th><th>Rows</th><th>Macro-F1</th><th>Interval</th><th></th></tr>"
-    return f'<div class="wide"><table>{head}{rows}</table></div>'
+    return f'<div class="wide"><table>{head}{"".join(rows)}</table></div>'
 
 
 def _confusion(evaluation: Evaluation) -> str:

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 Decision = Literal["promote", "reject", "insufficient"]
+Outcome = Literal["passed", "failed", "undecided"]
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -13,7 +14,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     value: float
     threshold: float
-    outcome: Literal["passed", "failed", "undecided"]
+    outcome: Outcome
     sentence: str
     lower: float | None = None
     upper: float | None = None

@@ -1,11 +1,14 @@
 """What a registry must do. It alone decides who is champion."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tunelane_serving.errors import TunelaneError
+from tunelane_serving.errors import InputError, TunelaneError
+
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class ChampionMoved(TunelaneError):
@@ -33,10 +36,11 @@ class Registry(Protocol):
         """The champion of `name`, or None."""
         ...
 
-    def move_champion(self, name: str, *, expected: str | None, to: str) -> None:
-        """Make version `to` champion if version `expected` (None: nobody) still is, in one step.
+    def move_champion(self, name: str, *, expected: str | None, to: str | None) -> None:
+        """Make version `to` champion if version `expected` still is, in one step; None stands for nobody.
 
         Raises:
+            InputError: `name` has no version `to`.
             ChampionMoved: another run was faster.
         """
         ...
@@ -49,3 +53,12 @@ class Registry(Protocol):
             DigestMismatch: what is stored is not what was registered.
         """
         ...
+
+
+def require_model_name(name: str) -> None:
+    """Stop at a name that a registry or a directory cannot carry; raises InputError."""
+    if not _MODEL_NAME.fullmatch(name):
+        raise InputError(
+            f"Model name {name!r} cannot be used. Take letters, digits, '.', '_' and '-', at most 128, "
+            "beginning with a letter or a digit."
+        )

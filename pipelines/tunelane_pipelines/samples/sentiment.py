@@ -10,7 +10,7 @@ from typing import IO
 from tunelane_pipelines.samples.sample import Origin, Sample
 from tunelane_serving.errors import TunelaneError
 
-MIN_ABS_RATING = 0.5
+MIN_ABS_RATING = 1.0
 """Rows whose mean rating (from -4 to 4, of 20 people or more) lies nearer to 0 are dropped: no clear label there."""
 
 _CONTENT = "sentiment.csv"

@@ -1,0 +1,20 @@
+"""A deployer by its URI."""
+
+from pathlib import Path
+
+from tunelane_components.deploy.interface import Deployer
+from tunelane_components.deploy.local import LocalDeployer
+from tunelane_serving.errors import InputError
+
+_LOCAL = "local:"
+
+
+def open_deployer(uri: str) -> Deployer:
+    """Give the deployer at `uri`: `local:/absolute/directory`.
+
+    Raises:
+        InputError: no deployment is supported under that scheme, or the directory is relative.
+    """
+    if not uri.startswith(_LOCAL) or not Path(uri.removeprefix(_LOCAL)).is_absolute():
+        raise InputError(f"Deployment {uri!r} is not supported. Set deployment_uri to local:/absolute/directory.")
+    return LocalDeployer(Path(uri.removeprefix(_LOCAL)))

@@ -1,0 +1,62 @@
+"""From a deployed revision to the champion, and back where that fails. The registry decides, the deployment follows."""
+
+from tunelane_components.deploy.interface import Deployer, Revision, SmokeReport, SmokeTestFailed
+from tunelane_components.registry.interface import ChampionMoved, Registry
+from tunelane_serving.errors import TunelaneError
+
+
+def smoke_or_roll_back(deployer: Deployer, revision: Revision) -> SmokeReport:
+    """Smoke-test a deployed revision, and take it away where it fails.
+
+    Raises:
+        SmokeTestFailed: it does not answer as its package says it must.
+    """
+    try:
+        return deployer.smoke(revision)
+    except SmokeTestFailed:
+        deployer.roll_back(revision)
+        raise
+
+
+def confirm_champion(
+    registry: Registry, deployer: Deployer, revision: Revision, *, expected_version: str | None
+) -> None:
+    """Make a smoke-tested revision champion and let it serve, if the champion still is `expected_version`.
+
+    The registry's compare-and-set comes first: of two runs that race, one gets past it.
+
+    Args:
+        registry: who decides.
+        deployer: who follows.
+        revision: deployed and smoke-tested.
+        expected_version: the version that the run was compared with; None for nobody.
+
+    Raises:
+        ChampionMoved: another run was faster; the revision is taken away and nothing else was changed.
+        TunelaneError: the deployment could not follow; the message says who is champion now.
+    """
+    try:
+        registry.move_champion(revision.model, expected=expected_version, to=revision.model_version)
+    except ChampionMoved:
+        # Not where the faster run brought the same package: it is that run's to serve.
+        champion = registry.champion(revision.model)
+        if champion is None or champion.digest != revision.digest:
+            deployer.roll_back(revision)
+        raise
+    try:
+        deployer.confirm(revision)
+    except (TunelaneError, OSError) as error:
+        _take_back(registry, revision, expected_version, error)
+
+
+def _take_back(registry: Registry, revision: Revision, expected_version: str | None, error: Exception) -> None:
+    """Move the champion back to who it was, and raise what to tell the user."""
+    failure = f"Version {revision.model_version} of {revision.model!r} could not be put to serve ({error})"
+    try:
+        registry.move_champion(revision.model, expected=revision.model_version, to=expected_version)
+    except (TunelaneError, OSError) as second:
+        raise TunelaneError(
+            f"{failure}, and the registry still names it champion ({second}); what served before keeps serving."
+        ) from error
+    champion = f"version {expected_version} is champion again" if expected_version else "there is no champion"
+    raise TunelaneError(f"{failure}; {champion}, and what served before keeps serving. Run again.") from error

@@ -1,0 +1,242 @@
+"""A registry for one machine: MLflow's model registry in an SQLite file, with the packages beside it.
+
+```
+<directory>/registry.db         MLflow's: models, versions, tags, aliases; `mlflow ui` reads it
+<directory>/registry.db.lock    held around everything that is done with it
+<directory>/packages/<digest>/  each package once, whatever models and versions it has
+```
+"""
+
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tunelane_components.registry.interface import ChampionMoved, ModelVersion, require_model_name
+from tunelane_components.registry.lock import locked
+from tunelane_components.registry.packages import put_package
+from tunelane_serving.errors import InputError, TunelaneError
+from tunelane_serving.package import package_digest, read_manifest
+
+_CHAMPION = "champion"
+_DIGEST_TAG = "tunelane.digest"
+_TAXONOMY_TAG = "tunelane.taxonomy_digest"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SQLITE_HEADER = b"SQLite format 3\0"
+
+
+class MlflowRegistry:
+    """An implementation of `Registry` on an MLflow database file.
+
+    MLflow sets an alias unconditionally and has no "set it if it still is": two runs that read the same champion would
+    both write. So whatever is done happens under a file lock beside the database, and a file-based registry is for the
+    processes of one machine. The lock also covers the making and migrating of the tables, which MLflow does on opening.
+    """
+
+    def __init__(self, database: Path) -> None:
+        """Name the database; it is made by the first registration.
+
+        Args:
+            database: an absolute path.
+
+        Raises:
+            InputError: the path is relative, or has a character that means something else in a database URL.
+        """
+        if not database.is_absolute():
+            raise InputError(f"The registry's path {str(database)!r} is relative. Give it from the root.")
+        if re.search("[%?#]", str(database)):
+            raise InputError(f"The registry's path {str(database)!r} has '%', '?' or '#'. Choose another directory.")
+        self._database = database
+        self._opened: Any = None
+
+    def register_candidate(self, name: str, package: Path, tags: Mapping[str, str]) -> ModelVersion:
+        """Store a verified package as a new version of `name`; the same digest again gives the version it has.
+
+        `tags` are those of the first time: a version is never edited.
+
+        Raises:
+            InputError: the name or the place cannot be used.
+            ContractError: `package` is not a whole package.
+            DigestMismatch: a file of it was changed.
+        """
+        require_model_name(name)
+        digest = package_digest(package)
+        manifest = read_manifest(package, expected_digest=digest)
+        taxonomy_digest = manifest.taxonomy.digest if manifest.taxonomy else ""
+        stored = self._package_path(digest)
+        with self._client(create=True) as client:
+            # The package first: a run killed here leaves a package without a version, which the next one finds in place.
+            put_package(package, stored, digest)
+            known = _version_of_digest(client, name, digest)
+            if known is not None:
+                return known
+            _create_model(client, name)
+            created = client.create_model_version(
+                name, str(stored), tags={**tags, _DIGEST_TAG: digest, _TAXONOMY_TAG: taxonomy_digest}
+            )
+            return _model_version(created)
+
+    def champion(self, name: str) -> ModelVersion | None:
+        """The champion of `name`, or None.
+
+        Raises:
+            InputError: the name cannot be used, or the champion was not registered by Tunelane.
+        """
+        require_model_name(name)
+        # The first run of all has nothing to ask: it need not wait for MLflow to load.
+        if not self._exists():
+            return None
+        with self._client() as client:
+            version = _champion_version(client, name)
+            return _model_version(client.get_model_version(name, version)) if version is not None else None
+
+    def move_champion(self, name: str, *, expected: str | None, to: str | None) -> None:
+        """Make version `to` champion if version `expected` still is, in one step; None stands for nobody.
+
+        Raises:
+            InputError: `name` has no version `to`.
+            ChampionMoved: another run was faster.
+        """
+        require_model_name(name)
+        with self._client() as client:
+            current = _champion_version(client, name)
+            if current != expected:
+                raise ChampionMoved(
+                    f"The champion of {name!r} moved from {_spoken(expected)} to {_spoken(current)} while this run was "
+                    "going; nothing was changed. Run again to be compared with it."
+                )
+            if to is not None:
+                _require_version(client, name, to)
+                client.set_registered_model_alias(name, _CHAMPION, to)
+            elif current is not None:
+                client.delete_registered_model_alias(name, _CHAMPION)
+
+    def fetch(self, name: str, digest: str, target: Path) -> ModelVersion:
+        """Put the package of that digest at `target`, verified.
+
+        Raises:
+            InputError: `name` has no such version.
+            DigestMismatch: what is stored is not what was registered.
+        """
+        require_model_name(name)
+        with self._client() as client:
+            found = _version_of_digest(client, name, digest)
+        if found is None:
+            raise InputError(f"{name!r} has no version with digest {digest[:12]} in {self._database}.")
+        put_package(self._package_path(digest), target, digest)
+        return found
+
+    def _package_path(self, digest: str) -> Path:
+        """Where a package lies: beside the database, so that the directory can be moved as a whole."""
+        return self._database.parent / "packages" / digest
+
+    def _exists(self) -> bool:
+        """Whether the database is there; raises InputError where the file is something else."""
+        try:
+            with self._database.open("rb") as stream:
+                header = stream.read(len(_SQLITE_HEADER))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise InputError(f"Cannot read the registry {self._database}: {error.strerror}.") from error
+        # An empty file is one that SQLite was asked to make and never wrote to.
+        if header not in (b"", _SQLITE_HEADER):
+            raise InputError(f"{self._database} is not an SQLite file. Set registry_uri to another path.")
+        return header != b""
+
+    @contextmanager
+    def _client(self, *, create: bool = False) -> Iterator[Any]:
+        """An `MlflowClient` on the database, with the lock held; MLflow's errors become errors of one line."""
+        if not create and not self._exists():
+            raise InputError(f"There is no registry at {self._database} yet; a registration makes it.")
+        with locked(self._database.with_name(f"{self._database.name}.lock")):
+            from mlflow.exceptions import MlflowException
+            from sqlalchemy.exc import SQLAlchemyError
+
+            try:
+                if not self._exists():
+                    self._create_database()
+                if self._opened is None:
+                    self._opened = _open_client(self._database)
+                yield self._opened
+            except (MlflowException, SQLAlchemyError) as error:
+                reason = str(error).strip().partition("\n")[0]
+                raise TunelaneError(f"The registry {self._database} does not answer: {reason}") from error
+
+    def _create_database(self) -> None:
+        """Make the tables in a file of another name and rename it: half of MLflow's migrations cannot be gone on from."""
+        with tempfile.TemporaryDirectory(dir=self._database.parent, prefix=f".{self._database.name}.") as scratch:
+            unfinished = Path(scratch) / self._database.name
+            _open_client(unfinished)
+            unfinished.replace(self._database)
+
+
+def _open_client(database: Path) -> Any:
+    # Read on import: nothing is to be reported over the network, and alembic's progress is no news to the user.
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    from mlflow.tracking import MlflowClient
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    uri = f"sqlite:///{database}"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    # The registry's tables are opened, and made, on first use.
+    client.search_registered_models(max_results=1)
+    return client
+
+
+def _create_model(client: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _champion_version(client: Any, name: str) -> str | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = client.get_registered_model(name).aliases.get(_CHAMPION)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return str(version) if version is not None else None
+
+
+def _require_version(client: Any, name: str, version: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise InputError(f"{name!r} has no version {version!r}.") from error
+
+
+def _version_of_digest(client: Any, name: str, digest: str) -> ModelVersion | None:
+    if not _DIGEST.fullmatch(digest):
+        return None
+    found = client.search_model_versions(f"name = '{name}' AND tag.`{_DIGEST_TAG}` = '{digest}'")
+    return _model_version(found[0]) if found else None
+
+
+def _model_version(found: Any) -> ModelVersion:
+    if _DIGEST_TAG not in found.tags:
+        raise InputError(
+            f"Version {found.version} of {found.name!r} has no tag {_DIGEST_TAG}: it was not registered by Tunelane. "
+            f"Move the alias {_CHAMPION!r} to a version that was."
+        )
+    return ModelVersion(found.name, str(found.version), found.tags[_DIGEST_TAG], found.tags.get(_TAXONOMY_TAG, ""))
+
+
+def _spoken(version: str | None) -> str:
+    return f"version {version}" if version is not None else "nobody"
