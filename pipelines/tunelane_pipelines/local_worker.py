@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -65,11 +65,15 @@ class _EventFilter(logging.Filter):
         return True
 
 
-def end_with_parent(pipe: Any) -> None:
-    """Kill this process group when `pipe`, whose other end only the parent holds, closes: also after a SIGKILL."""
+def end_with_parent(pipe: int) -> None:
+    """Kill this process group when the pipe, whose other end only the parent holds, closes: also after a SIGKILL.
+
+    Args:
+        pipe: a file descriptor; a buffered reader would be locked by the waiting thread when the interpreter ends.
+    """
 
     def wait() -> None:
-        while pipe.read(1):
+        while os.read(pipe, 1):
             pass
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
@@ -78,7 +82,7 @@ def end_with_parent(pipe: Any) -> None:
 
 def main(run_directory: Path) -> int:
     """Run the request in `run_directory`; returns 0 if every task that had to run succeeded."""
-    end_with_parent(sys.stdin.buffer)
+    end_with_parent(sys.stdin.fileno())
     request = read(run_directory / REQUEST, RunRequest)
     from kfp import local
 

@@ -2,7 +2,6 @@
 
 import inspect
 import re
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,10 @@ from tunelane_serving.errors import InputError
 
 _PATH_PARAMETERS = ("data", "taxonomy", "checkpoint", "base_model")
 _EXECUTOR_LINE = re.compile(r"^\s*\[KFP Executor [^\]]* (?:INFO|WARNING)\]: (.*)$")
-_EXECUTOR_CHATTER = ("Looking for component", "Loading KFP component", "Got executor_input", "Wrote executor output")
+# What kfp says of itself, and a kernel that only 4-bit models need.
+_CHATTER = (
+    "Looking for component", "Loading KFP component", "Got executor_input", "Wrote executor output", "Failed to load CPU gemm",
+)  # fmt: skip
 
 
 def run_pipeline(pipeline: str, *, config: str, assignments: list[str], settings: Settings) -> bool:
@@ -35,7 +37,7 @@ def run_pipeline(pipeline: str, *, config: str, assignments: list[str], settings
     typer.echo("")
     for line in summary(run, parameters, settings):
         typer.echo(line)
-    return bool(run.outputs("confirm-champion"))
+    return promoted(run)
 
 
 def local_parameters(pipeline: str, *, config: str, assignments: list[str], settings: Settings) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def config_path(config: str) -> Path:
     """
     if Path(config).is_file():
         return Path(config)
-    shipped = Path(str(resources.files("tunelane_pipelines") / "configs"))
+    shipped = Path(__file__).parent / "configs"
     found = shipped / f"{config}.yaml"
     if found.is_file():
         return found
@@ -84,20 +86,32 @@ def summary(run: LocalRun, parameters: dict[str, Any], settings: Settings) -> li
     if verdict_path is not None:
         verdict = read(verdict_path, Verdict)
         lines += [f"Verdict   {verdict.decision}", f"          {verdict.sentence}"]
-        lines += [f"          {rule.name}: {rule.sentence}" for rule in verdict.rules]
     smoke = run.metrics("smoke-test")
     if smoke:
         lines.append(f'Served    "{smoke["text"]}" → {smoke["label"]} ({smoke["confidence"]:.2f})')
     dataset = run.artifact("build-dataset", "dataset")
     if dataset is not None and not parameters["taxonomy"]:
-        lines.append(f"Taxonomy  inferred; to keep it: --set taxonomy={dataset / 'taxonomy.json'}")
+        lines.append(f"Taxonomy  inferred; to keep it: --set taxonomy={_short(dataset / 'taxonomy.json')}")
     package = run.artifact("validate-parity", "package")
-    lines += [f"Package   {package}", f"Log       {run.directory / LOG}", f"Seconds   {sum(run.seconds_by_task.values()):.0f}"]
-    if run.outputs("confirm-champion"):
-        lines.append(f"Next      tunelane serve --root {settings.root} --model {parameters['model_name']}")
-    else:
-        lines.append(f"Next      tunelane serve --package {package}")
+    if package is not None:
+        lines.append(f"Package   {_short(package)}")
+    lines.append(f"Log       {_short(run.directory / LOG)}")
+    lines.append(f"Seconds   {sum(run.seconds_by_task.values()):.0f}")
+    if promoted(run):
+        lines.append(f"Next      tunelane serve --root {_short(settings.root)} --model {parameters['model_name']}")
+    elif package is not None:
+        lines.append(f"Next      tunelane serve --package {_short(package)}")
     return lines
+
+
+def promoted(run: LocalRun) -> bool:
+    """Whether a new champion came of the run."""
+    return "confirm-champion" in run.seconds_by_task
+
+
+def _short(path: Path) -> Path:
+    """`path` as the user would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _located(name: str, value: str) -> str:
@@ -121,5 +135,5 @@ def _print_event(event: TaskEvent, seconds: float) -> None:
 
 def _print_line(_task: str, line: str) -> None:
     match = _EXECUTOR_LINE.match(line)
-    if match and not match[1].startswith(_EXECUTOR_CHATTER):
+    if match and not match[1].startswith(_CHATTER):
         typer.echo(f"    {match[1]}")

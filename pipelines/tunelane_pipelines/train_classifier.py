@@ -99,7 +99,8 @@ def train_classifier(
         valid_fraction=valid_fraction,
         test_fraction=test_fraction,
     )
-    dataset.set_display_name("Build dataset")
+    # The champion is pinned before anything else is done: it is what this run will be compared with.
+    dataset.after(champion).set_display_name("Build dataset")
     trained = train_lora(
         dataset=dataset.outputs["dataset"],
         base_model=base_model,

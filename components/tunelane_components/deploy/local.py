@@ -62,7 +62,7 @@ class LocalDeployer:
             raise SmokeTestFailed(f"The deployed revision is broken: {error}") from error
         with tempfile.TemporaryFile() as log:
             try:
-                with _server(package, revision.digest, log.fileno(), deadline_s) as url:
+                with running_server(package, revision.digest, log.fileno(), deadline_s) as url:
                     return ask_goldens(url, manifest, revision.digest, deadline_s=deadline_s)
             except SmokeTestFailed as error:
                 last_words = _last_line(log.fileno())
@@ -92,14 +92,14 @@ class LocalDeployer:
 
     @contextmanager
     def _turn(self, revision: Revision) -> Iterator[Path]:
-        """The deployment's directory, while no other run changes it: two runs can bring the same digest at once."""
+        """Give the deployment's directory while no other run changes it: two can bring the same digest at once."""
         deployment = self._deployment(revision)
         with locked(deployment / ".lock"):
             yield deployment
 
 
 @contextmanager
-def _server(package: Path, digest: str, log: int, deadline_s: float) -> Iterator[str]:
+def running_server(package: Path, digest: str, log: int, deadline_s: float) -> Iterator[str]:
     """Run the server on `package`; gives its URL. Its stderr goes to the file descriptor `log`."""
     command = [sys.executable, "-m", "tunelane_serving.server"]
     arguments = ["--package", str(package), "--expected-digest", digest, "--port", "0"]

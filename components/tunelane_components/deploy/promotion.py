@@ -1,5 +1,7 @@
 """From a deployed revision to the champion, and back where that fails. The registry decides, the deployment follows."""
 
+from typing import NoReturn
+
 from tunelane_components.deploy.interface import Deployer, Revision, SmokeReport, SmokeTestFailed
 from tunelane_components.registry.interface import ChampionMoved, Registry
 from tunelane_serving.errors import TunelaneError
@@ -49,7 +51,7 @@ def confirm_champion(
         _take_back(registry, revision, expected_version, error)
 
 
-def _take_back(registry: Registry, revision: Revision, expected_version: str | None, error: Exception) -> None:
+def _take_back(registry: Registry, revision: Revision, expected_version: str | None, error: Exception) -> NoReturn:
     """Move the champion back to who it was, and raise what to tell the user."""
     failure = f"Version {revision.model_version} of {revision.model!r} could not be put to serve ({error})"
     try:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import time
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -10,6 +11,8 @@ import msgspec
 from tunelane_components.deploy.interface import SmokeReport, SmokeTestFailed
 from tunelane_serving.package import Golden, Manifest
 from tunelane_serving.server.wire import Health, Prediction
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 # The tolerance was measured on float32 scores, which JSON carries as decimals.
 _ROUNDING = 1e-6
@@ -86,9 +89,7 @@ def ask_goldens(url: str, manifest: Manifest, digest: str, *, deadline_s: float)
     )
 
 
-def _ask[T: msgspec.Struct](
-    url: str, method: str, path: str, body: dict[str, str] | None, kind: type[T], deadline_s: float
-) -> T:
+def _ask(url: str, method: str, path: str, body: dict[str, str] | None, kind: type[T], deadline_s: float) -> T:
     # http.client and not urllib.request: that would ask a proxy from the environment for 127.0.0.1.
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=max(deadline_s - time.monotonic(), 0.001))
     try:
@@ -100,7 +101,8 @@ def _ask[T: msgspec.Struct](
     finally:
         connection.close()
     if response.status != 200:
-        raise SmokeTestFailed(f"{method} {path} was answered with {response.status}: {_short(content.decode())}.")
+        said = _short(content.decode(errors="replace"))
+        raise SmokeTestFailed(f"{method} {path} was answered with {response.status}: {said}.")
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.DecodeError as error:

@@ -2,6 +2,9 @@
 
 import logging
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +34,12 @@ def export_package(checkpoint: Path, package: Path, *, quantize: bool = True) ->
         raise InputError(f"{checkpoint} has no {TOKENIZER}. Save the model with a fast tokenizer.")
     with directory_written_atomically(package) as draft:
         shutil.copyfile(checkpoint / TOKENIZER, draft / TOKENIZER)
-        _export_graph(checkpoint, draft / FP32_GRAPH)
         variants = [Variant("fp32", FP32_GRAPH)]
-        if quantize:
-            _quantize_graph(draft / FP32_GRAPH, draft / INT8_GRAPH)
-            variants.insert(0, Variant("int8", INT8_GRAPH))
+        with _quiet():
+            _export_graph(checkpoint, draft / FP32_GRAPH)
+            if quantize:
+                _quantize_graph(draft / FP32_GRAPH, draft / INT8_GRAPH)
+                variants.insert(0, Variant("int8", INT8_GRAPH))
         for variant in variants:
             _logger.info("%s: %.1f MB", variant.name, (draft / variant.path).stat().st_size / 1e6)
         session = open_session(draft / FP32_GRAPH)
@@ -57,8 +61,9 @@ def export_package(checkpoint: Path, package: Path, *, quantize: bool = True) ->
 
 
 def _export_graph(checkpoint: Path, target: Path) -> None:
-    """The float32 graph with dynamic batch and sequence, weights inside (an encoder is far below protobuf's 2 GB)."""
+    """Write the float32 graph: dynamic batch and sequence, weights inside (an encoder is far below protobuf's 2 GB)."""
     model = load_model(checkpoint)
+    import onnx
     import torch
 
     class Logits(torch.nn.Module):
@@ -75,17 +80,23 @@ def _export_graph(checkpoint: Path, target: Path) -> None:
     # Two rows and an odd length: sizes that the exporter cannot mistake for constants.
     input_ids = torch.ones((2, 11), dtype=torch.int64)
     dynamic = {0: "batch", 1: "sequence"}
-    torch.onnx.export(
+    program: Any = torch.onnx.export(
         Logits(model).eval(),
         (input_ids, torch.ones_like(input_ids)),
-        str(target),
         input_names=["input_ids", "attention_mask"],
         output_names=["logits"],
         dynamic_shapes=(dynamic, dynamic),
         dynamo=True,
-        external_data=False,
         verbose=False,
     )
+    exported = program.model_proto
+    # The exporter notes for every node where in the source it comes from: paths of this machine, and most of the size
+    # of a small graph. Shapes that it noted contradict what the quantiser inserts, which refuses the graph.
+    graph = exported.graph
+    del graph.value_info[:]
+    for part in (exported, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+    onnx.save(exported, target)
 
 
 def _quantize_graph(source: Path, target: Path) -> None:
@@ -94,28 +105,29 @@ def _quantize_graph(source: Path, target: Path) -> None:
     The graph is left unfused: ONNX Runtime fuses it at load, and quantising the fused one is slower and no closer.
     Unsigned weights cost twice the time on CPUs with VNNI.
     """
-    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    graph = onnx.load(source)
-    # Shapes that the exporter noted contradict the inserted nodes, and the quantiser refuses the graph.
-    del graph.graph.value_info[:]
-    # The quantiser logs a line for every tensor that it leaves alone.
-    logging.disable(logging.WARNING)
-    try:
-        quantize_dynamic(graph, target, weight_type=QuantType.QInt8, per_channel=True)
-    finally:
-        logging.disable(logging.NOTSET)
+    quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence exporter and quantiser, which log a line for every operator that they know nothing of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def _tensors(values: list[Any]) -> tuple[Tensor, ...]:
-    """ONNX Runtime's description of inputs or outputs; "tensor(int64)" becomes "int64"."""
-    return tuple(
-        Tensor(value.name, _dtype(value.type), tuple(value.shape)) for value in values
-    )
+    """Describe a session's inputs or outputs."""
+    return tuple(Tensor(value.name, _dtype(value.type), tuple(value.shape)) for value in values)
 
 
 def _dtype(onnx_type: str) -> str:
-    """ "tensor(int64)" becomes "int64", "tensor(float)" the "float32" that numpy says."""
+    """Give ONNX Runtime's "tensor(int64)" as "int64", its "tensor(float)" as numpy's "float32"."""
     name = onnx_type.removeprefix("tensor(").removesuffix(")")
     return {"float": "float32", "double": "float64"}.get(name, name)

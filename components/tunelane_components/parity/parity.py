@@ -1,4 +1,4 @@
-"""Parity: the packaged graphs against the PyTorch checkpoint, through the classifier that serves, one text at a time."""
+"""Parity: the packaged graphs against the PyTorch checkpoint, through the classifier that serves, text by text."""
 
 import logging
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tunelane_components.etl.dataset import read_split, read_taxonomy
 from tunelane_components.etl.record import Record
 from tunelane_components.evaluate.metrics import single_label_macro_f1
-from tunelane_components.train.checkpoint import load_model, load_tokenizer, read_card
+from tunelane_components.train.checkpoint import load_model, load_tokenizer, output_names, read_card
 from tunelane_components.train.cpu import usable_cores
 from tunelane_serving.classifier import TextClassifier, probabilities
-from tunelane_serving.errors import TunelaneError
+from tunelane_serving.errors import InputError, TunelaneError
 from tunelane_serving.files import directory_written_atomically, link_or_copy
 from tunelane_serving.package import (
     Golden,
@@ -25,8 +25,8 @@ from tunelane_serving.package import (
     ParityReport,
     Variant,
     VariantParity,
-    read_manifest,
     seal,
+    verify,
 )
 
 _GOLDEN_ROWS = 16
@@ -45,8 +45,8 @@ class ParityFailed(TunelaneError):
 class ParityBounds:
     """How far a variant may stand from PyTorch.
 
-    fp32 is the same arithmetic in another order: its logits are held. A quantised graph is another model: its labels and
-    its F1 are.
+    fp32 is the same arithmetic in another order: its logits are held. A quantised graph is another model: its labels
+    and its F1 are.
     """
 
     max_abs_logit_delta: float = 1e-3
@@ -63,19 +63,23 @@ def validate_parity(
     files, and in its manifest the report, golden rows with measured tolerances, and reference histograms.
 
     Raises:
-        DigestMismatch: dataset, checkpoint and package do not speak of the same taxonomy.
+        DigestMismatch: dataset, checkpoint and package do not speak of the same taxonomy, or the draft's files are not
+            those that were exported.
+        InputError: `max_rows` is below 1.
         ParityFailed: a variant is out of bounds; nothing is written.
     """
-    manifest = read_manifest(draft)
-    taxonomy = read_taxonomy(dataset)
-    taxonomy.require_same(read_card(checkpoint).taxonomy.digest, mine="the dataset", other="the checkpoint")
+    if max_rows < 1:
+        raise InputError(f"max_rows must be at least 1, not {max_rows}.")
+    manifest, card, taxonomy = verify(draft), read_card(checkpoint), read_taxonomy(dataset)
+    taxonomy.require_same(card.taxonomy.digest, mine="the dataset", other="the checkpoint")
     if manifest.taxonomy is not None:
         taxonomy.require_same(manifest.taxonomy.digest, mine="the dataset", other="the package")
-    rows = spread_over_lengths([*read_split(dataset, "valid"), *read_split(dataset, "test")], max_rows)
+    valid = read_split(dataset, "valid")
+    rows = spread_over_lengths([*valid, *read_split(dataset, "test")], max_rows)
     texts = [row.text for row in rows]
     truth = np.array([taxonomy.names.index(row.labels[0]) for row in rows])
     _logger.info("PyTorch on %d held-out rows, one at a time", len(rows))
-    reference, names = torch_logits(checkpoint, texts, manifest.max_length_tokens)
+    reference, names = torch_logits(checkpoint, texts, card.max_length_tokens)
     # Compared by name, not by position: a checkpoint whose outputs stand in another order must not pass.
     reference_labels = np.array([taxonomy.names.index(name) if name in taxonomy.names else -1 for name in names])
     reports: list[VariantParity] = []
@@ -89,10 +93,12 @@ def validate_parity(
         )  # fmt: skip
         problem = out_of_bounds(report, bounds)
         if problem:
-            raise ParityFailed(f"{variant.name} does not answer as PyTorch does on {len(rows)} held-out rows: {problem}.")
+            raise ParityFailed(
+                f"{variant.name} does not answer as PyTorch does on {len(rows)} held-out rows: {problem}."
+            )
         reports.append(report)
     parity = ParityReport(rows=len(rows), variants=tuple(reports))
-    _write_sealed(draft, package, manifest, parity, spread_over_lengths(rows, _GOLDEN_ROWS), read_split(dataset, "valid"))
+    _write_sealed(draft, package, manifest, parity, spread_over_lengths(rows, _GOLDEN_ROWS), valid)
     return parity
 
 
@@ -126,7 +132,10 @@ def compare(
 
 
 def out_of_bounds(report: VariantParity, bounds: ParityBounds) -> str:
-    """What about a variant is out of bounds, in words with figures; an empty string where nothing is."""
+    """Say what about a variant is out of bounds, in words with figures; an empty string where nothing is."""
+    # NaN in one row of many would pass as a label like any other.
+    if not np.isfinite(report.max_abs_logit_delta):
+        return f"max |Δlogit| is {report.max_abs_logit_delta}: a logit is not a finite number"
     if report.variant == "fp32" and not report.max_abs_logit_delta <= bounds.max_abs_logit_delta:
         return f"max |Δlogit| is {report.max_abs_logit_delta:.2g}, {bounds.max_abs_logit_delta:.2g} is allowed"
     if not report.agreement >= bounds.min_agreement:
@@ -137,7 +146,7 @@ def out_of_bounds(report: VariantParity, bounds: ParityBounds) -> str:
 
 
 def spread_over_lengths(records: Sequence[Record], count: int) -> list[Record]:
-    """At most `count` records, evenly spaced in order of text length, shortest and longest among them."""
+    """Choose at most `count` records, evenly spaced in order of text length: from two up, shortest and longest too."""
     ordered = sorted(records, key=lambda record: (len(record.text), record.id))
     if len(ordered) <= count:
         return ordered
@@ -147,7 +156,7 @@ def spread_over_lengths(records: Sequence[Record], count: int) -> list[Record]:
 def torch_logits(
     checkpoint: Path, texts: list[str], max_length_tokens: int
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """The checkpoint's logits (texts, outputs) float32, one text at a time, and what it calls its outputs."""
+    """Run the checkpoint: logits (texts, outputs) float32, one text at a time, and what it calls its outputs."""
     model, tokenizer = load_model(checkpoint), load_tokenizer(checkpoint)
     import torch
 
@@ -157,9 +166,8 @@ def torch_logits(
             model(**tokenizer(text, truncation=True, max_length=max_length_tokens, return_tensors="pt")).logits[0]
             for text in texts
         ]
-    names = tuple(str(model.config.id2label[position]) for position in range(model.config.num_labels))
     logits: NDArray[np.float32] = torch.stack(rows).numpy()
-    return logits, names
+    return logits, output_names(model)
 
 
 def golden_tolerance(draft: Path, variant: Variant, texts: list[str]) -> float:
@@ -180,7 +188,7 @@ def reference_histograms(classifier: TextClassifier, records: Sequence[Record]) 
     lengths_tokens = np.array([classifier.token_count(record.text) for record in records])
     predicted = [answer.labels[0] for answer in answers]
     confidence = np.array([float(answer.scores.max()) for answer in answers])
-    length_edges = np.unique([2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 10**6])
+    length_edges = np.array([0, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 10**6])
     return (
         Histogram(
             name="label",
@@ -205,7 +213,7 @@ def _write_sealed(
     golden_rows: Sequence[Record],
     valid: Sequence[Record],
 ) -> None:
-    """The draft's files under a manifest that also holds report, goldens, tolerances and reference histograms."""
+    """Put the draft's files under a manifest that also holds report, goldens, tolerances and reference histograms."""
     texts = [row.text for row in golden_rows]
     classifiers = {variant.name: TextClassifier.open(draft, variant=variant.name) for variant in manifest.variants}
     goldens = tuple(

@@ -33,13 +33,14 @@ def register_promoted(registry: Registry, name: str, package: Path, verdict: Pat
         )
     if decided.decision != "promote":
         raise ContractError(f"{verdict}: field decision: {decided.decision}; only a promoted package is registered")
-    return registry.register_candidate(
-        name, package, verdict_tags(decided) | ({"tunelane.run_id": run_id} if run_id else {})
-    )
+    tags = verdict_tags(decided)
+    if run_id:
+        tags["tunelane.run_id"] = run_id
+    return registry.register_candidate(name, package, tags)
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
-    """What a registered version says of its verdict; the rules' values as one JSON object by rule name."""
+    """Give a registered version's tags about its verdict; the rules' values are one JSON object by rule name."""
     values = {rule.name: rule.value for rule in verdict.rules}
     return {
         "tunelane.verdict": verdict.decision,

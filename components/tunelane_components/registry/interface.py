@@ -33,7 +33,7 @@ class Registry(Protocol):
         ...
 
     def champion(self, name: str) -> ModelVersion | None:
-        """The champion of `name`, or None."""
+        """Give the champion of `name`, or None."""
         ...
 
     def move_champion(self, name: str, *, expected: str | None, to: str | None) -> None:

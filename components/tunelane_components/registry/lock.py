@@ -10,7 +10,7 @@ from tunelane_serving.errors import InputError
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file `path`, which is made where it is missing, and wait for it as long as it takes.
+    """Hold an exclusive lock on the file `path`, made where it is missing; waits for it as long as it takes.
 
     The kernel frees the lock when its holder ends, however that happens. The file stays: removing it would let two
     processes hold locks on two files of one name.

@@ -69,7 +69,7 @@ class MlflowRegistry:
         taxonomy_digest = manifest.taxonomy.digest if manifest.taxonomy else ""
         stored = self._package_path(digest)
         with self._client(create=True) as client:
-            # The package first: a run killed here leaves a package without a version, which the next one finds in place.
+            # The package first: a run killed after it leaves a package without a version, which the next one uses.
             put_package(package, stored, digest)
             known = _version_of_digest(client, name, digest)
             if known is not None:
@@ -81,7 +81,7 @@ class MlflowRegistry:
             return _model_version(created)
 
     def champion(self, name: str) -> ModelVersion | None:
-        """The champion of `name`, or None.
+        """Give the champion of `name`, or None.
 
         Raises:
             InputError: the name cannot be used, or the champion was not registered by Tunelane.
@@ -150,13 +150,15 @@ class MlflowRegistry:
 
     @contextmanager
     def _client(self, *, create: bool = False) -> Iterator[Any]:
-        """An `MlflowClient` on the database, with the lock held; MLflow's errors become errors of one line."""
+        """Give an `MlflowClient` on the database, with the lock held; MLflow's errors become errors of one line."""
         if not create and not self._exists():
             raise InputError(f"There is no registry at {self._database} yet; a registration makes it.")
-        with locked(self._database.with_name(f"{self._database.name}.lock")):
-            from mlflow.exceptions import MlflowException
-            from sqlalchemy.exc import SQLAlchemyError
+        # Read on import: nothing is to be reported over the network.
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
+        with locked(self._database.with_name(f"{self._database.name}.lock")):
             try:
                 if not self._exists():
                     self._create_database()
@@ -168,7 +170,7 @@ class MlflowRegistry:
                 raise TunelaneError(f"The registry {self._database} does not answer: {reason}") from error
 
     def _create_database(self) -> None:
-        """Make the tables in a file of another name and rename it: half of MLflow's migrations cannot be gone on from."""
+        """Make the tables under another name, then rename: MLflow cannot go on from migrations that were cut short."""
         with tempfile.TemporaryDirectory(dir=self._database.parent, prefix=f".{self._database.name}.") as scratch:
             unfinished = Path(scratch) / self._database.name
             _open_client(unfinished)
@@ -176,10 +178,9 @@ class MlflowRegistry:
 
 
 def _open_client(database: Path) -> Any:
-    # Read on import: nothing is to be reported over the network, and alembic's progress is no news to the user.
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     from mlflow.tracking import MlflowClient
 
+    # The progress of migrations is no news to the user.
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     uri = f"sqlite:///{database}"

@@ -1,4 +1,4 @@
-"""Model packages put where they are kept: whole, verified, and without a second copy where the file system allows it."""
+"""Model packages put where they are kept: verified, whole, and as hard links where the file system allows them."""
 
 from pathlib import Path
 

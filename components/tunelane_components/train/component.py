@@ -90,16 +90,10 @@ def import_checkpoint(
 
     from tunelane_components.etl.taxonomy import load_taxonomy
     from tunelane_components.storage import local_copy
-    from tunelane_components.train.checkpoint import TAXONOMY, fetch_base_model
+    from tunelane_components.train.checkpoint import TAXONOMY
     from tunelane_components.train.checkpoint import import_checkpoint as bring_in
 
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        bring_in(
-            local_copy(checkpoint, scratch / "checkpoint", what="checkpoint"),
-            Path(model.path),
-            taxonomy=load_taxonomy(local_copy(taxonomy, scratch / "taxonomy", what="taxonomy")) if taxonomy else None,
-            base_model=fetch_base_model(base_model, scratch / "base_model") if base_model else None,
-            max_length_tokens=max_length_tokens,
-        )
+    with tempfile.TemporaryDirectory() as scratch:
+        given = load_taxonomy(local_copy(taxonomy, Path(scratch), what="taxonomy")) if taxonomy else None
+    bring_in(checkpoint, Path(model.path), taxonomy=given, base_model=base_model, max_length_tokens=max_length_tokens)
     return f"{model.uri}/{TAXONOMY}"

@@ -1,4 +1,4 @@
-"""LoRA fine-tuning of a sequence classifier (Hu et al. 2021, arXiv:2106.09685) with peft and the transformers Trainer."""
+"""LoRA fine-tuning (Hu et al. 2021, arXiv:2106.09685) of a sequence classifier, with peft and transformers' Trainer."""
 
 import math
 import tempfile
@@ -17,6 +17,8 @@ from tunelane_components.train.checkpoint import (
     licence_of,
     load_tokenizer,
     name_outputs,
+    one_line,
+    require_length,
     write_card,
 )
 from tunelane_components.train.cpu import prepare_torch_environment, usable_cores
@@ -50,11 +52,13 @@ class LoraOptions:
         for name in ("rank", "alpha", "epochs", "batch_size", "max_length_tokens"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.learning_rate <= 0:
-            raise InputError(f"learning_rate must be above 0, not {self.learning_rate}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate must be above 0 and finite, not {self.learning_rate}.")
         for name in ("dropout", "warmup_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}.")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed must be at least 0 and below 2**32, not {self.seed}.")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise InputError(f"precision must be auto, bf16 or fp32, not {self.precision!r}.")
 
@@ -69,7 +73,8 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
         options: hyperparameters.
 
     Raises:
-        InputError: the base model cannot be had, or is not one that a sequence classifier can be made from.
+        InputError: the base model cannot be had, is not one that a sequence classifier can be made from, or training
+            diverged.
     """
     prepare_torch_environment()
     import torch
@@ -84,7 +89,9 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
     with tempfile.TemporaryDirectory() as scratch, directory_written_atomically(output) as checkpoint:
         source = fetch_base_model(base_model, Path(scratch) / "base_model")
         transformers.set_seed(options.seed)
-        model, tokenizer = _adapted(source, taxonomy, options), load_tokenizer(source)
+        base, tokenizer = _with_head(source, taxonomy), load_tokenizer(source)
+        require_length(base, tokenizer, options.max_length_tokens)
+        model = _with_adapters(base, options)
         on_gpu = torch.cuda.is_available()
         history: list[Epoch] = []
         trainer = Trainer(
@@ -106,7 +113,7 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
                 load_best_model_at_end=True,
                 metric_for_best_model="macro_f1",
                 greater_is_better=True,
-                logging_steps=max(1, math.ceil(len(train) / options.batch_size) // 10),
+                logging_steps=1 / (10 * options.epochs),  # of all steps: ten lines an epoch
                 disable_tqdm=True,
                 report_to="none",
                 seed=options.seed,
@@ -122,6 +129,10 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
         _drop_default_printer(trainer)
         trainer.train()
         merged = trainer.model.merge_and_unload()
+        if not all(weight.isfinite().all() for weight in merged.parameters()):
+            raise InputError(
+                f"Training diverged: a weight is not finite. Lower learning_rate (now {options.learning_rate})."
+            )
         name_outputs(merged, taxonomy)
         merged.save_pretrained(checkpoint)
         tokenizer.save_pretrained(checkpoint)
@@ -139,15 +150,34 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
     return card
 
 
-def _adapted(source: Path, taxonomy: Taxonomy, options: LoraOptions) -> Any:
-    """The base model with a fresh classification head and LoRA adapters on it."""
-    from peft import LoraConfig, TaskType, get_peft_model
+def _with_head(source: Path, taxonomy: Taxonomy) -> Any:
+    """Load the base model with a classification head: a new one, unless it has one of that many labels."""
     from transformers import AutoModelForSequenceClassification
 
     try:
-        base = AutoModelForSequenceClassification.from_pretrained(source, num_labels=len(taxonomy.labels))
-    except (OSError, ValueError) as error:
-        raise InputError(f"base_model {source} cannot be read as a classifier: {str(error).splitlines()[0]}") from error
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            num_labels=len(taxonomy.labels),
+            ignore_mismatched_sizes=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers, safetensors and torch each raise their own
+        raise InputError(f"base_model {source} cannot be read as a classifier: {one_line(error)}") from error
+    made_up = [*found["missing_keys"], *(mismatch[0] for mismatch in found["mismatched_keys"])]
+    # Checkpoints of language models have no pooler; without any other weight of the encoder there is nothing to tune.
+    encoder = f"{model.base_model_prefix}."
+    lacking = sorted(name for name in made_up if name.startswith(encoder) and "pooler" not in name)
+    if lacking:
+        raise InputError(f"base_model {source} has no weights for {lacking[0]} ({len(lacking)} are missing).")
+    return model
+
+
+def _with_adapters(model: Any, options: LoraOptions) -> Any:
+    """Put LoRA adapters on the model; they and the head are all that is trained."""
+    import torch
+    from peft import LoraConfig, TaskType, get_peft_model
+
     names = [name.strip() for name in options.target_modules.split(",")]
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS,
@@ -157,14 +187,16 @@ def _adapted(source: Path, taxonomy: Taxonomy, options: LoraOptions) -> Any:
         target_modules="all-linear" if names == ["all-linear"] else names,
     )
     try:
-        return get_peft_model(base, config)
+        return get_peft_model(model, config)
     except ValueError as error:
-        raise InputError(f"target_modules {options.target_modules!r}: {str(error).splitlines()[0]}") from error
+        linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+        there = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
+        raise InputError(
+            f"target_modules {options.target_modules!r}: no such module. Pass all-linear, or some of: {there}."
+        ) from error
 
 
-def _encoded(
-    records: list[Record], tokenizer: Any, taxonomy: Taxonomy, max_length_tokens: int
-) -> list[dict[str, Any]]:
+def _encoded(records: list[Record], tokenizer: Any, taxonomy: Taxonomy, max_length_tokens: int) -> list[dict[str, Any]]:
     """Token ids and label index of each record; padding is left to the collator, which pads a batch to its longest."""
     index = {name: position for position, name in enumerate(taxonomy.names)}
     encodings = tokenizer([record.text for record in records], truncation=True, max_length=max_length_tokens)
@@ -187,14 +219,14 @@ def _uses_bf16(precision: str) -> bool:
 
 
 def _drop_default_printer(trainer: Any) -> None:
-    """The Trainer prints every log dict raw; `_progress` says the same in words."""
+    """Keep the Trainer from printing every log dict raw; `_progress` says the same in words."""
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
 
 
 def _progress(history: list[Epoch]) -> Any:
-    """A Trainer callback that logs step, loss, validation F1 and time left, and fills `history` epoch by epoch."""
+    """Make a Trainer callback that logs step, loss, validation F1 and time left, and fills `history` epoch by epoch."""
     import logging
 
     from transformers import TrainerCallback
@@ -225,6 +257,8 @@ def _progress(history: list[Epoch]) -> Any:
             )
             history.append(epoch)
             losses.clear()
-            logger.info("epoch %d: validation macro-F1 %.3f, %.0f s", epoch.epoch, epoch.valid_macro_f1, epoch.elapsed_s)
+            logger.info(
+                "epoch %d: validation macro-F1 %.3f, %.0f s", epoch.epoch, epoch.valid_macro_f1, epoch.elapsed_s
+            )
 
     return Progress()

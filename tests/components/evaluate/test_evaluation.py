@@ -2,10 +2,11 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from tunelane_components.etl.dataset import read_split
+from tunelane_components.etl.dataset import read_split, read_taxonomy
 from tunelane_components.etl.record import Record
 from tunelane_components.evaluate.evaluation import (
     CHALLENGER,
@@ -47,8 +48,7 @@ def test_every_row_gets_the_answer_of_the_serving_classifier(dataset: Path, pack
     assert "31 of 31 rows" in caplog.text
 
 
-def test_scores_that_are_not_numbers_stop_the_evaluation(tmp_path: Path, tiny_package: Callable[..., Path], monkeypatch):
-    package = tiny_package(tmp_path / "package")
+def test_scores_that_are_not_numbers_stop_the_evaluation(package: Path, monkeypatch):
     monkeypatch.setattr(TextClassifier, "logits", lambda *_: np.array([np.nan, 0], np.float32))
     with pytest.raises(ContractError, match="row 'r': a score is not a number"):
         predict_split(package, [Record("r", "good", ("positive",))])
@@ -114,7 +114,7 @@ def test_another_taxonomy_stops_and_names_both_digests(
 ):
     packages = {"package": tiny_package(tmp_path / "package"), "champion": tiny_package(tmp_path / "champion")}
     packages[role] = tiny_package(tmp_path / "other", labels=("positive", "negative"))
-    digests = [TextClassifier.open(tmp_path / name).taxonomy.digest[:12] for name in ("other", "package")][:1]
+    digests = (read_taxonomy(dataset).digest[:12], TextClassifier.open(tmp_path / "other").taxonomy.digest[:12])
     with pytest.raises(DigestMismatch) as caught:
         evaluate(dataset, packages["package"], packages["champion"], tmp_path / "predictions")
     assert f"{role} {tmp_path / 'other'}" in str(caught.value)
@@ -152,4 +152,4 @@ def test_version_1_of_the_contract_loads_for_ever():
     evaluation = read(GOLDEN / "evaluation_v1.json", Evaluation)
     assert evaluation.champion is not None
     assert evaluation.labels == ("negative", "positive")
-    assert encode(evaluation) == encode(read(GOLDEN / "evaluation_v1.json", Evaluation))
+    assert msgspec.json.format(encode(evaluation), indent=2) + b"\n" == (GOLDEN / "evaluation_v1.json").read_bytes()

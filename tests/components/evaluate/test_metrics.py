@@ -22,14 +22,14 @@ LABELS = tuple("abcdefg")
 
 @st.composite
 def multi_label(draw):
-    """Two boolean matrices of one shape (rows, labels)."""
+    """Draw two boolean matrices of one shape (rows, labels)."""
     shape = draw(st.tuples(st.integers(1, 30), st.integers(2, 7)))
     return draw(arrays(np.bool_, shape)), draw(arrays(np.bool_, shape))
 
 
 @st.composite
 def single_label(draw):
-    """True and predicted label names, as many of one as of the other."""
+    """Draw true and predicted label names, as many of one as of the other."""
     pairs = draw(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=60))
     return [truth for truth, _ in pairs], [predicted for _, predicted in pairs]
 

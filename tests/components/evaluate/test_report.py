@@ -56,7 +56,7 @@ def test_names_from_the_data_cannot_become_markup(evaluation: Evaluation):
     )
     page = Page(render(changed))
     assert "script" not in page.seen
-    assert page.text.count(evil) == 4  # label table, confusion head and row, slice (dimension: value on one line twice)
+    assert page.text.count(evil) == 5  # label table, confusion head and row, the slice's dimension and value
 
 
 def test_nothing_is_loaded_from_elsewhere(evaluation: Evaluation):
