@@ -1,6 +1,6 @@
 """The int8 package against the TF-IDF floor on the sample's test split: paired bootstrap over rows and three seeds.
 
-    python benchmarks/floor.py [--rows 0] [--output benchmarks/results/floor.json]
+python benchmarks/floor.py [--rows 0] [--output benchmarks/results/floor.json]
 """
 
 import argparse
@@ -37,7 +37,8 @@ def delta_interval(lanes: list[Lane]) -> tuple[float, float, float]:
         return float(
             np.mean(
                 [
-                    macro_f1(count(truth[rows], pairs[seed][0][rows])) - macro_f1(count(truth[rows], pairs[seed][1][rows]))
+                    macro_f1(count(truth[rows], pairs[seed][0][rows]))
+                    - macro_f1(count(truth[rows], pairs[seed][1][rows]))
                     for seed in seeds
                 ]
             )
@@ -99,7 +100,8 @@ def main() -> int:
             f"{row['seed']:>4} {row['package_macro_f1']:>8.3f} {row['floor_macro_f1']:>8.3f} {difference:>+8.1f}"
             f" {row['train_s']:>8.0f}"
         )
-    print(f"Δ macro-F1 {100 * value:+.1f} points, 95 % interval {100 * lower:+.1f} to {100 * upper:+.1f}; bar +{100 * BAR:.0f}")
+    interval = f"{100 * lower:+.1f} to {100 * upper:+.1f}"
+    print(f"Δ macro-F1 {100 * value:+.1f} points, 95 % interval {interval}; bar {100 * BAR:+.0f}")
     return 0 if lower > BAR else 1
 
 

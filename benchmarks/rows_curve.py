@@ -1,6 +1,6 @@
 """Rows of the sample against macro-F1 and training time: how much of it `make run` should use.
 
-    python benchmarks/rows_curve.py [--output benchmarks/results/rows_curve.json]
+python benchmarks/rows_curve.py [--output benchmarks/results/rows_curve.json]
 """
 
 import argparse
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/rows_curve.json"))
     arguments = parser.parse_args()
     points = []
-    print(f"{'rows':>6} {'train':>6} {'test':>5} {'valid F1':>8} {'int8 F1':>8} {'floor F1':>8} {'train s':>8} {'CPU s':>6}")
+    print("  rows  train  test valid F1  int8 F1 floor F1  train s CPU s")
     for rows in ROWS:
         with tempfile.TemporaryDirectory() as scratch:
             lane = run_lane(rows, LoraOptions(max_length_tokens=64), Path(scratch))
@@ -37,11 +37,9 @@ def main() -> None:
             "train_cpu_s": lane.train_cpu_s,
         }
         points.append(point)
-        print(
-            f"{rows or 'all':>6} {lane.train_rows:>6} {len(lane.floor):>5} {lane.valid_macro_f1:>8.3f}"
-            f" {point['package_macro_f1']:>8.3f} {point['floor_macro_f1']:>8.3f} {lane.train_s:>8.0f} {lane.train_cpu_s:>6.0f}",
-            flush=True,
-        )
+        scores = f"{lane.valid_macro_f1:>8.3f} {point['package_macro_f1']:>8.3f} {point['floor_macro_f1']:>8.3f}"
+        seconds = f"{lane.train_s:>8.0f} {lane.train_cpu_s:>5.0f}"
+        print(f"{rows or 'all':>6} {lane.train_rows:>6} {len(lane.floor):>5} {scores} {seconds}", flush=True)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps({"points": points, "environment": environment()}, indent=2) + "\n")
 

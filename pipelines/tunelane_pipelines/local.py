@@ -1,4 +1,4 @@
-"""The local target: a pipeline on this machine, with kfp's local runner in a process group that never outlives the run."""
+"""The local target: a pipeline here, on kfp's local runner, in a process group that never outlives the run."""
 
 import importlib
 import os
@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -137,7 +138,12 @@ def _supervise(
     directory: Path, on_event: Callable[[TaskEvent, float], None], on_line: Callable[[str, str], None]
 ) -> dict[str, float]:
     """Start the worker, pass its lines on, and leave nothing of it behind."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     worker = subprocess.Popen(  # noqa: S603 (our own module)
         [sys.executable, "-m", "tunelane_pipelines.local_worker", str(directory)],
         # The worker ends its group when this pipe closes, however this process ends.
@@ -207,7 +213,7 @@ class _Follower:
         return TaskFailed(task, f"{task} failed without a word that Tunelane knows; its output is in {log}", 1)
 
     def _note_error(self, line: str) -> None:
-        """The last line of a traceback names a typed error by module and class; what the first failed task said counts."""
+        """Note a traceback's last line, which names module and class; the first failed task's counts."""
         match = _EXCEPTION.match(line)
         if match is None or self._failed_task:
             return
@@ -228,15 +234,11 @@ def _end_group(worker: "subprocess.Popen[str]") -> None:
     """End the worker and every task: SIGTERM, some seconds, SIGKILL to the whole group."""
     if worker.poll() is None:
         os.killpg(worker.pid, signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             worker.wait(timeout=_GRACE_S)
-        except subprocess.TimeoutExpired:
-            pass
     # Also where the worker is gone: a task may be left in its group.
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(worker.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     worker.wait()
     for stream in (worker.stdin, worker.stdout):
         if stream is not None:

@@ -1,4 +1,4 @@
-"""The process that runs one pipeline with kfp's local runner: `python -m tunelane_pipelines.local_worker RUN_DIRECTORY`.
+"""The process that runs one pipeline on kfp's local runner: `python -m tunelane_pipelines.local_worker DIRECTORY`.
 
 A process of its own, leader of its own group, because kfp.local changes its host (it patches `print`, resets the root
 logger's handlers) and leaves its tasks running when the host dies.
@@ -22,7 +22,9 @@ ARTIFACTS = "artifacts"
 # An ASCII record separator: no task prints a line that starts with it.
 EVENT_PREFIX = "\x1e"
 
-_COLOURED_NAME = re.compile(r"^(Executing task|Task) (?:\x1b\[\d+m)?'([^']+)'(?:\x1b\[0m)?(?: finished with status (.*))?")
+_COLOURED_NAME = re.compile(
+    r"^(Executing task|Task) (?:\x1b\[\d+m)?'([^']+)'(?:\x1b\[0m)?(?: finished with status (.*))?"
+)
 
 
 class RunRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,8 +21,12 @@ _PATH_PARAMETERS = ("data", "taxonomy", "checkpoint", "base_model")
 _EXECUTOR_LINE = re.compile(r"^\s*\[KFP Executor [^\]]* (?:INFO|WARNING)\]: (.*)$")
 # What kfp says of itself, and a kernel that only 4-bit models need.
 _CHATTER = (
-    "Looking for component", "Loading KFP component", "Got executor_input", "Wrote executor output", "Failed to load CPU gemm",
-)  # fmt: skip
+    "Looking for component",
+    "Loading KFP component",
+    "Got executor_input",
+    "Wrote executor output",
+    "Failed to load CPU gemm",
+)
 
 
 def run_pipeline(pipeline: str, *, config: str, assignments: list[str], settings: Settings) -> bool:

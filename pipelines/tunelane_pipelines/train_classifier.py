@@ -15,7 +15,7 @@ from tunelane_components.train.component import train_lora
 @dsl.pipeline(
     name="train-classifier",
     display_name="Train classifier",
-    description="Labelled text to a served classifier: fine-tune, export to ONNX, check parity, gate against the champion.",
+    description="Labelled text to a served classifier: fine-tune, export to ONNX, gate against the champion, deploy.",
 )
 def train_classifier(
     data: str,

@@ -1,1 +1,1 @@
-"""What runs in production: contracts, the classifier and the ONNX-only server. Knows nothing of training, KFP or clouds."""
+"""What runs in production: contracts, classifier and ONNX-only server. Knows nothing of training, KFP or clouds."""

@@ -1,61 +1,19 @@
 """Whole runs through the command line, on a small part of the real sample."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tunelane_components.registry.interface import ModelVersion
-from tunelane_components.registry.open import open_registry
-from tunelane_serving.deployment import ActiveRevision, read_active
-
-# 1,500 rows and two epochs are the least that learn enough to pass a gate worth the name.
-SMALL = ["--set", "rows=1500", "--set", "minimum_f1=0.75"]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A root and what can be asked of it, apart from what any run says of itself."""
-
-    root: Path
-
-    def tunelane(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run the command line here and wait for it."""
-        command = [sys.executable, "-m", "tunelane_pipelines.cli", *arguments, "--root", str(self.root)]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=self.root.parent, env={**os.environ, **(env or {})}
-        )
-
-    def champion(self, model: str = "sentiment") -> ModelVersion | None:
-        """Who the registry says is champion."""
-        return open_registry(f"sqlite:///{self.root}/registry/registry.db").champion(model)
-
-    def active(self, model: str = "sentiment") -> ActiveRevision | None:
-        """What the local deployment serves."""
-        return read_active(self.root / "deployments" / model)
-
-    def artifact(self, task: str, name: str) -> Path:
-        """The artifact of a task in the only run that has it."""
-        (found,) = (self.root / "runs").glob(f"*/artifacts/*/{task}/{name}")
-        return found
+from tests.e2e.place import SMALL, Place, Promoted
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     """A fresh root."""
     return Place(tmp_path / "root")
-
-
-@dataclass(frozen=True)
-class Promoted:
-    """A root where one run has made a champion, and what that run printed."""
-
-    place: Place
-    output: str
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +33,10 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         arguments = [f"{name}={value}" for name, value in parameters.items()]
         path = Path(__file__).parent / "sabotage" / script
         return subprocess.run(
-            [sys.executable, str(path), str(tmp_path / "artifacts"), *arguments], capture_output=True, text=True, check=False
+            [sys.executable, str(path), str(tmp_path / "artifacts"), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     return run

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Place, Promoted
+from tests.e2e.place import Place, Promoted
 from tunelane_serving.classifier import TextClassifier
 
 pytestmark = pytest.mark.xdist_group("e2e")
@@ -14,7 +14,9 @@ def _sample() -> list[str]:
     return ["--set", "data=sample://sentiment", "--set", "rows=300"]
 
 
-def test_a_directory_saved_by_transformers_becomes_a_package_that_answers_alike(promoted: Promoted, place: Place) -> None:
+def test_a_directory_saved_by_transformers_becomes_a_package_that_answers_alike(
+    promoted: Promoted, place: Place
+) -> None:
     checkpoint = promoted.place.artifact("train-lora", "model")
     run = place.tunelane("run", "convert", "--set", f"checkpoint={checkpoint}", *_sample())
     assert run.returncode == 0, run.stdout + run.stderr
@@ -22,7 +24,7 @@ def test_a_directory_saved_by_transformers_becomes_a_package_that_answers_alike(
     original = TextClassifier.load(promoted.place.artifact("validate-parity", "package"))
     converted = TextClassifier.load(package)
     assert converted.classify("a dull and lifeless mess").labels == original.classify("a dull and lifeless mess").labels
-    assert str(package) in run.stdout
+    assert f"Package   {package.relative_to(place.root.parent)}" in run.stdout
 
 
 def test_a_state_dict_needs_a_base_model_and_a_taxonomy_and_then_becomes_a_package(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import SMALL, Place
+from tests.e2e.place import SMALL, Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("e2e")]
 
@@ -61,7 +61,9 @@ def _gone(token: str, within_s: float) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_run_killed_during_training_leaves_no_process_and_the_next_one_works(place: Place, number: signal.Signals) -> None:
+def test_a_run_killed_during_training_leaves_no_process_and_the_next_one_works(
+    place: Place, number: signal.Signals
+) -> None:
     token = uuid.uuid4().hex
     process = _start(place, token)
     _wait_for(process, "step ")

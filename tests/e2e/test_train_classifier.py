@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from tests.e2e.conftest import SMALL, Place, Promoted
+from tests.e2e.place import SMALL, Place, Promoted
 from tunelane_components.etl.taxonomy import load_taxonomy
 from tunelane_components.gate.verdict import Verdict
 from tunelane_serving.contract import read, write
@@ -122,7 +122,11 @@ def _another_package(promoted: Promoted, directory: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize(("how", "error"), [("tokenizer", "ParityFailed"), ("labels", "DigestMismatch")])
 def test_a_package_damaged_between_export_and_parity_stops_the_run(
-    promoted: Promoted, run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, how: str, error: str
+    promoted: Promoted,
+    run_script: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    how: str,
+    error: str,
 ) -> None:
     run = run_script(
         "parity.py",
@@ -158,11 +162,39 @@ def test_a_person_s_own_data_with_three_labels_goes_the_whole_way(place: Place) 
 def _tickets() -> Iterator[tuple[str, str]]:
     """450 made-up support tickets: a phrase of the topic, a thing and a reason."""
     phrases = {
-        "billing": ("I was charged twice", "the invoice is wrong", "my refund has not come", "the price is not what I saw"),
-        "delivery": ("the parcel never arrived", "it came broken", "the courier left it outside", "tracking has stopped"),
-        "login": ("I cannot sign in", "the password reset mail is missing", "my account is locked", "the code is refused"),
+        "billing": (
+            "I was charged twice",
+            "the invoice is wrong",
+            "my refund has not come",
+            "the price is not what I saw",
+        ),
+        "delivery": (
+            "the parcel never arrived",
+            "it came broken",
+            "the courier left it outside",
+            "tracking has stopped",
+        ),
+        "login": (
+            "I cannot sign in",
+            "the password reset mail is missing",
+            "my account is locked",
+            "the code is refused",
+        ),
     }
-    things = ("order", "subscription", "phone", "gift card", "laptop", "chair", "ticket", "lamp", "coat", "book", "camera", "bike")
+    things = (
+        "order",
+        "subscription",
+        "phone",
+        "gift card",
+        "laptop",
+        "chair",
+        "ticket",
+        "lamp",
+        "coat",
+        "book",
+        "camera",
+        "bike",
+    )
     times = ("today", "since Monday", "for a week", "again", "this morning", "after the update")
     for topic, openings in phrases.items():
         rows = [f"{opening} for my {thing} {time}" for opening in openings for thing in things for time in times]

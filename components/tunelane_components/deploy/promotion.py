@@ -53,12 +53,14 @@ def confirm_champion(
 
 def _take_back(registry: Registry, revision: Revision, expected_version: str | None, error: Exception) -> NoReturn:
     """Move the champion back to who it was, and raise what to tell the user."""
-    failure = f"Version {revision.model_version} of {revision.model!r} could not be put to serve ({error})"
     try:
         registry.move_champion(revision.model, expected=revision.model_version, to=expected_version)
+        outcome = f"version {expected_version} is champion again" if expected_version else "there is no champion again"
+    except ChampionMoved:
+        outcome = "another run moved the champion meanwhile, which was left as it is"
     except (TunelaneError, OSError) as second:
-        raise TunelaneError(
-            f"{failure}, and the registry still names it champion ({second}); what served before keeps serving."
-        ) from error
-    champion = f"version {expected_version} is champion again" if expected_version else "there is no champion"
-    raise TunelaneError(f"{failure}; {champion}, and what served before keeps serving. Run again.") from error
+        outcome = f"the registry still names it champion, since that could not be taken back ({second})"
+    raise TunelaneError(
+        f"Version {revision.model_version} of {revision.model!r} could not be put to serve ({error}); {outcome}. "
+        "What served before keeps serving."
+    ) from error

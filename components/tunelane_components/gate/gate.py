@@ -202,7 +202,10 @@ def _champion_rule(delta: Interval, ours: float, champion: float, rows: int, mar
     figures = f"Macro-F1 {our_figure} against the champion's {champion_figure} on the same {rows:,} rows:"
     outcome: Outcome
     if alike:
-        outcome, sentence = "failed", f"{figures} the two answer alike on every row, and a tie never promotes."
+        outcome, sentence = (
+            "failed",
+            f"{figures} {_points(delta)}. The two answer alike on every row; a tie never promotes.",
+        )
     elif delta.lower > margin:
         outcome, sentence = "passed", f"{figures} {_points(delta)}. The challenger is better{asked}."
     elif delta.upper <= margin:

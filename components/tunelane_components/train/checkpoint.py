@@ -139,6 +139,7 @@ def fetch_base_model(uri: str, scratch: Path) -> Path:
                 f"base_model {uri} is a file. Pass the directory that holds config, weights and tokenizer."
             )
         return model
+    prepare_torch_environment()
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -81,8 +81,6 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
     import transformers
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     torch.set_num_threads(usable_cores())
     taxonomy, summary = read_taxonomy(dataset), read_summary(dataset)
     train, valid = read_split(dataset, "train"), read_split(dataset, "valid")

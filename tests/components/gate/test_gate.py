@@ -160,7 +160,10 @@ def test_a_tie_never_promotes(make_predictions: Make):
         labels=LABELS,
     )
     assert verdict.decision == "reject"
-    assert "the two answer alike on every row, and a tie never promotes. The champion stays." in verdict.sentence
+    assert (
+        "interval +0.0 to +0.0. The two answer alike on every row; a tie never promotes. The champion stays."
+        in verdict.sentence
+    )
 
 
 def test_a_champion_excuses_from_minimum_and_floor(make_predictions: Make):

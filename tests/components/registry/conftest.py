@@ -20,6 +20,7 @@ from mlflow.tracking import MlflowClient
 from tunelane_components.registry.interface import ChampionMoved
 from tunelane_components.registry.mlflow_registry import MlflowRegistry
 registry, start = MlflowRegistry(Path(sys.argv[1])), Path(sys.argv[2])
+registry.champion("sentiment")
 start.with_name(f"ready-{os.getpid()}").touch()
 while not start.exists():
     time.sleep(0.001)
@@ -33,7 +34,7 @@ def database(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def made_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables, empty: making them takes a second."""
+    """Make MLflow's tables, empty: making them takes a second."""
     from mlflow.tracking import MlflowClient
 
     database = tmp_path_factory.mktemp("made") / "registry.db"
@@ -43,7 +44,7 @@ def made_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def registry(database: Path, made_database: Path) -> MlflowRegistry:
-    """A registry with tables and no models."""
+    """Give a registry with tables and no models."""
     database.parent.mkdir()
     shutil.copyfile(made_database, database)
     return MlflowRegistry(database)

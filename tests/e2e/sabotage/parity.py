@@ -14,9 +14,7 @@ def sabotaged_parity(checkpoint: str, data: str, how: str) -> None:
     dataset = adopt_dataset(path=data)
     exported = export_onnx(model=model.outputs["model"])
     damaged = damage_package(how=how, draft=exported.outputs["package"])
-    validate_parity(
-        model=model.outputs["model"], dataset=dataset.outputs["dataset"], draft=damaged.outputs["damaged"]
-    )
+    validate_parity(model=model.outputs["model"], dataset=dataset.outputs["dataset"], draft=damaged.outputs["damaged"])
 
 
 if __name__ == "__main__":
