@@ -11,6 +11,7 @@ EXTRA_BY_IMAGE = {TRAINER: "train", PIPELINES: "pipelines"}
 IMAGE_BY_COMPONENT = {
     "build_dataset": TRAINER,
     "train_lora": TRAINER,
+    "import_checkpoint": TRAINER,
     "export_onnx": TRAINER,
     "validate_parity": TRAINER,
     "evaluate_model": TRAINER,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tunelane_serving.errors import TunelaneError
+from tunelane_serving.errors import InputError, TunelaneError
 
 app = typer.Typer(
     name="tunelane",
@@ -61,9 +61,26 @@ def serve_command(
     from tunelane_pipelines.settings import load_settings, local_deployment
     from tunelane_serving.server.command import main as serve
 
-    settings = load_settings(profile, root=root)
-    source = ["--package", str(package)] if package else ["--deployment", str(local_deployment(settings, model))]
+    if package is not None:
+        source = ["--package", str(package)]
+    else:
+        deployment = local_deployment(load_settings(profile, root=root), model)
+        _require_champion(deployment)
+        source = ["--deployment", str(deployment)]
     raise typer.Exit(serve([*source, "--host", host, "--port", str(port)]))
+
+
+def _require_champion(deployment: Path) -> None:
+    """Stop where a local deployment serves nothing yet; raises InputError, which names the models that do."""
+    from tunelane_serving.deployment import ACTIVE, read_active
+
+    if read_active(deployment) is None:
+        model = deployment.name
+        others = ", ".join(sorted(path.parent.name for path in deployment.parent.glob(f"*/{ACTIVE}")))
+        raise InputError(
+            f"No champion of {model!r} in {deployment.parent} yet{f'; there is one of: {others}' if others else ''}. "
+            f"Run: tunelane run train-classifier --set model_name={model} --set data=FILE"
+        )
 
 
 @samples_app.command("list")
@@ -85,16 +102,23 @@ def samples_fetch_command(name: Annotated[str, typer.Argument(help="A name from 
 
 
 def main() -> None:
-    """The entry point: a typed error is one line on stderr and its exit code, never a traceback."""
+    """The entry point: whatever is wrong is one line on stderr and an exit code, never a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        app()
+        # Not standalone: typer would answer a wrong option in four lines.
+        code = app(prog_name="tunelane", standalone_mode=False)
+    except typer.TyperException as error:
+        said = error.format_message()
+        # Without a command what is said is the help.
+        typer.echo(
+            said if said.startswith("Usage:") else f"tunelane: {said.rstrip('.')}. See tunelane --help.", err=True
+        )
+        sys.exit(error.exit_code)
     except TunelaneError as error:
         typer.echo(f"tunelane: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("tunelane: interrupted", err=True)
-        sys.exit(130)
+    # typer gives the code of an Exit, 130 after a Ctrl-C, or what the command returned: nothing.
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def check_paths(root: Path, parameters: Mapping[str, Any]) -> None:
         if isinstance(value, str) and "python3" in value:
             raise InputError(
                 f'Parameter {name} has "python3" in it ({value}), which the local runner replaces. '
-                "Move or rename the file."
+                "Rename it, or move the file."
             )
 
 
@@ -138,8 +138,11 @@ def _supervise(
     directory: Path, on_event: Callable[[TaskEvent, float], None], on_line: Callable[[str, str], None]
 ) -> dict[str, float]:
     """Start the worker, pass its lines on, and leave nothing of it behind."""
+    # kfp and whatever is killed leave files where temporary ones go: a place that ends with the run.
+    scratch = tempfile.mkdtemp(prefix="tunelane-")
     environment = {
         **os.environ,
+        "TMPDIR": scratch,
         "PYTHONUNBUFFERED": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
@@ -172,6 +175,7 @@ def _supervise(
         for number in previous:
             signal.signal(number, signal.SIG_IGN)
         _end_group(worker)
+        shutil.rmtree(scratch, ignore_errors=True)
         for number, handler in previous.items():
             signal.signal(number, handler)
 
@@ -196,6 +200,9 @@ class _Follower:
         event = msgspec.json.decode(line.removeprefix(EVENT_PREFIX), type=TaskEvent)
         if event.state == "running":
             self._task, self._started_s = event.task, time.monotonic()
+            if not self._failed_task:
+                # What an earlier task said it got over: it succeeded.
+                self._error = None
             self._on_event(event, 0.0)
             return
         seconds = time.monotonic() - self._started_s

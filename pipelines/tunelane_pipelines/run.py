@@ -2,12 +2,17 @@
 
 import inspect
 import re
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from tunelane_components.deploy.open import open_deployer
+from tunelane_components.gate.gate import check_thresholds
 from tunelane_components.gate.verdict import Verdict
+from tunelane_components.train.lora import LoraOptions
 from tunelane_pipelines.catalog import load_pipeline
 from tunelane_pipelines.local import LOG, LocalRun, check_paths, run_locally
 from tunelane_pipelines.local_worker import TaskEvent
@@ -18,6 +23,7 @@ from tunelane_serving.contract import read
 from tunelane_serving.errors import InputError
 
 _PATH_PARAMETERS = ("data", "taxonomy", "checkpoint", "base_model")
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _EXECUTOR_LINE = re.compile(r"^\s*\[KFP Executor [^\]]* (?:INFO|WARNING)\]: (.*)$")
 # What kfp says of itself, and a kernel that only 4-bit models need.
 _CHATTER = (
@@ -61,10 +67,19 @@ def local_parameters(pipeline: str, *, config: str, assignments: list[str], sett
         given |= read_config(config_path(config))
     parameters = check_parameters(function, given, parse_assignments(assignments))
     check_paths(settings.root, parameters)
+    if pipeline == "train-classifier":
+        _check_ahead(parameters)
     for name in _PATH_PARAMETERS:
         if parameters.get(name):
             parameters[name] = _located(name, resolve(parameters[name]))
     return parameters
+
+
+def _check_ahead(parameters: Mapping[str, Any]) -> None:
+    """Let the tasks from the training on refuse their parameters now, rather than when their turn comes."""
+    LoraOptions(**{field.name: parameters[field.name] for field in fields(LoraOptions)})
+    check_thresholds(parameters["minimum_f1"], parameters["margin"], parameters["minimum_support"])
+    open_deployer(parameters["deployment_uri"])
 
 
 def config_path(config: str) -> Path:
@@ -125,9 +140,9 @@ def _located(name: str, value: str) -> str:
     path = Path(value).expanduser()
     if path.exists():
         return str(path.absolute())
-    if name == "base_model":
+    if name == "base_model" and _HUB_ID.fullmatch(value):
         return value
-    raise InputError(f"No such file: {value}. Pass --set {name}= with a path or a gs:// URI that exists.")
+    raise InputError(f"No such file or directory: {value}. Pass --set {name}=PATH or a gs:// URI that exists.")
 
 
 def _print_event(event: TaskEvent, seconds: float) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from tunelane_serving.contract import decode, write
 from tunelane_serving.errors import ContractError, DigestMismatch
-from tunelane_serving.files import sha256_bytes, sha256_file
+from tunelane_serving.files import directory_written_atomically, link_or_copy, sha256_bytes, sha256_file
 from tunelane_serving.taxonomy import Taxonomy
 
 MANIFEST = "manifest.json"
@@ -204,6 +204,31 @@ def verify(directory: Path, *, expected_digest: str | None = None) -> Manifest:
         if found != file.sha256:
             raise DigestMismatch(f"{path}: digest is {found[:12]}, the manifest says {file.sha256[:12]}")
     return manifest
+
+
+def put_package(source: Path, target: Path, digest: str) -> None:
+    """Put the package at `source` at `target`, whole or not at all; one that stands there intact is left alone.
+
+    Files are hard links where the file system allows it. Two callers with the same target must take turns.
+
+    Raises:
+        ContractError: `source` is not a whole package.
+        DigestMismatch: it is not the one that `digest` names, or a file was changed.
+    """
+    manifest = verify(source, expected_digest=digest)
+    if _is_intact(target, digest):
+        return
+    with directory_written_atomically(target) as scratch:
+        for path in (MANIFEST, *(file.path for file in manifest.files)):
+            link_or_copy(source / path, scratch / path)
+
+
+def _is_intact(package: Path, digest: str) -> bool:
+    try:
+        verify(package, expected_digest=digest)
+    except ContractError:
+        return False
+    return True
 
 
 def _manifest_bytes(directory: Path) -> bytes:

@@ -15,11 +15,10 @@ from pathlib import Path
 from tunelane_components.deploy.interface import Revision, SmokeReport, SmokeTestFailed
 from tunelane_components.deploy.smoke import ask_goldens
 from tunelane_components.registry.interface import require_model_name
-from tunelane_components.registry.lock import locked
-from tunelane_components.registry.packages import put_package
 from tunelane_serving.deployment import ActiveRevision, read_active, revision_path, write_active
 from tunelane_serving.errors import ContractError
-from tunelane_serving.package import read_manifest, verify
+from tunelane_serving.files import locked
+from tunelane_serving.package import put_package, read_manifest, verify
 
 _LISTENING = re.compile(rb"listening on (http://\S+)\n")
 # The server finishes the requests it has before it ends.

@@ -75,7 +75,7 @@ def decide(
         DigestMismatch: they are not of one taxonomy.
         InputError: a parameter is out of its range.
     """
-    _check_parameters(minimum_f1, margin, minimum_support)
+    check_thresholds(minimum_f1, margin, minimum_support)
     ours = _by_id(challenger)
     if not ours:
         raise ContractError("the challenger's predictions are empty; evaluate on a split with rows")
@@ -104,7 +104,8 @@ def decide(
     )
 
 
-def _check_parameters(minimum_f1: float, margin: float, minimum_support: int) -> None:
+def check_thresholds(minimum_f1: float, margin: float, minimum_support: int) -> None:
+    """Stop at a threshold that no sensible gate has; raises InputError."""
     if not 0 <= minimum_f1 <= 1:
         raise InputError(f"minimum_f1 is {minimum_f1}; pass a number from 0 to 1.")
     if not 0 <= margin < 1:

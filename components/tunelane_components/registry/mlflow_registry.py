@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tunelane_components.registry.interface import ChampionMoved, ModelVersion, require_model_name
-from tunelane_components.registry.lock import locked
-from tunelane_components.registry.packages import put_package
 from tunelane_serving.errors import InputError, TunelaneError
-from tunelane_serving.package import package_digest, read_manifest
+from tunelane_serving.files import locked
+from tunelane_serving.package import package_digest, put_package, read_manifest
 
 _CHAMPION = "champion"
 _DIGEST_TAG = "tunelane.digest"

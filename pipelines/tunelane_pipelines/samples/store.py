@@ -1,11 +1,8 @@
 """The samples there are, and the cache they are kept in: fetched once, then used offline."""
 
-import fcntl
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tunelane_pipelines.nearest import no_such
@@ -15,7 +12,7 @@ from tunelane_pipelines.samples.sample import Origin, Sample
 from tunelane_pipelines.samples.sentiment import SENTIMENT
 from tunelane_serving.contract import read, write
 from tunelane_serving.errors import ContractError, InputError
-from tunelane_serving.files import directory_written_atomically
+from tunelane_serving.files import directory_written_atomically, locked
 
 SAMPLES: dict[str, Sample] = {sample.name: sample for sample in (SENTIMENT, MINILM)}
 """Every sample by name."""
@@ -68,7 +65,8 @@ def fetch(name: str) -> Path:
     directory = sample_directory(name)
     if not is_fetched(name):
         try:
-            with _locked(directory):
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            with locked(directory.parent / f".{directory.name}.lock"):
                 # Whoever held the lock before may have fetched it.
                 if not is_fetched(name):
                     _fetch(sample, directory)
@@ -101,12 +99,3 @@ def _fetch(sample: Sample, directory: Path) -> None:
             sample.prepare(download(sample, Path(downloads)), scratch)
         write(scratch / _RECORD, sample.origin)
     _LOG.info("Sample %s is in %s", sample.name, directory)
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Hold the lock file beside `directory`; the system lets go of it when the process ends, however it ends."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with (directory.parent / f".{directory.name}.lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
