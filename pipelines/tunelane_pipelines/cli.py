@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tunelane_serving.errors import InputError, TunelaneError
+from tunelane_serving.errors import TunelaneError
 
 app = typer.Typer(
     name="tunelane",
@@ -58,29 +58,15 @@ def serve_command(
     profile: ProfileOption = None,
 ) -> None:
     """Serve a model package, or a model's local champion, over HTTP."""
-    from tunelane_pipelines.settings import load_settings, local_deployment
+    from tunelane_pipelines.champion import champion_deployment
+    from tunelane_pipelines.settings import load_settings
     from tunelane_serving.server.command import main as serve
 
     if package is not None:
         source = ["--package", str(package)]
     else:
-        deployment = local_deployment(load_settings(profile, root=root), model)
-        _require_champion(deployment)
-        source = ["--deployment", str(deployment)]
+        source = ["--deployment", str(champion_deployment(load_settings(profile, root=root), model))]
     raise typer.Exit(serve([*source, "--host", host, "--port", str(port)]))
-
-
-def _require_champion(deployment: Path) -> None:
-    """Stop where a local deployment serves nothing yet; raises InputError, which names the models that do."""
-    from tunelane_serving.deployment import ACTIVE, read_active
-
-    if read_active(deployment) is None:
-        model = deployment.name
-        others = ", ".join(sorted(path.parent.name for path in deployment.parent.glob(f"*/{ACTIVE}")))
-        raise InputError(
-            f"No champion of {model!r} in {deployment.parent} yet{f'; there is one of: {others}' if others else ''}. "
-            f"Run: tunelane run train-classifier --set model_name={model} --set data=FILE"
-        )
 
 
 @samples_app.command("list")

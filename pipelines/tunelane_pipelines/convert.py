@@ -6,6 +6,7 @@ from tunelane_components.etl.component import build_dataset
 from tunelane_components.export.component import export_onnx
 from tunelane_components.parity.component import validate_parity
 from tunelane_components.train.component import import_checkpoint
+from tunelane_pipelines.tasks import named
 
 
 @dsl.pipeline(
@@ -46,7 +47,7 @@ def convert(
     imported = import_checkpoint(
         checkpoint=checkpoint, taxonomy=taxonomy, base_model=base_model, max_length_tokens=max_length_tokens
     )
-    imported.set_display_name("Import checkpoint")
+    named(imported, "Import checkpoint")
     # Held-out rows are all that is wanted of the data: most of it goes to validation and test.
     dataset = build_dataset(
         data=data,
@@ -58,9 +59,9 @@ def convert(
         valid_fraction=0.4,
         test_fraction=0.4,
     )
-    dataset.set_display_name("Build dataset")
+    named(dataset, "Build dataset")
     exported = export_onnx(model=imported.outputs["model"], quantize=quantize)
-    exported.set_display_name("Export to ONNX")
+    named(exported, "Export to ONNX")
     checked = validate_parity(
         model=imported.outputs["model"],
         dataset=dataset.outputs["dataset"],
@@ -68,4 +69,4 @@ def convert(
         min_agreement=min_agreement,
         min_f1_delta=min_f1_delta,
     )
-    checked.set_display_name("Validate parity")
+    named(checked, "Validate parity")

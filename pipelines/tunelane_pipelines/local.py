@@ -24,6 +24,7 @@ from tunelane_serving.contract import write
 from tunelane_serving.errors import InputError, TunelaneError
 
 LOG = "run.log"
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE_S = 5.0
 _EXCEPTION = re.compile(r"^\s*(tunelane_[\w.]+)\.(\w+): (.*)$")
 
@@ -158,7 +159,7 @@ def _supervise(
         env=environment,
         start_new_session=True,
     )
-    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, _interrupt) for number in _STOP_SIGNALS}
     try:
         follower = _Follower(on_event, on_line)
         with (directory / LOG).open("w", encoding="utf-8") as log:
@@ -234,6 +235,9 @@ class _Follower:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
+    # Two signals can be pending at once: the second must not cut short the clean-up that the first one starts.
+    for other in _STOP_SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
     raise Interrupted(f"Interrupted by {signal.Signals(number).name}; the run's tasks were ended.")
 
 

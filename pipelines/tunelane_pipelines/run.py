@@ -12,6 +12,7 @@ import typer
 from tunelane_components.deploy.open import open_deployer
 from tunelane_components.gate.gate import check_thresholds
 from tunelane_components.gate.verdict import Verdict
+from tunelane_components.parity.parity import ParityBounds
 from tunelane_components.train.lora import LoraOptions
 from tunelane_pipelines.catalog import load_pipeline
 from tunelane_pipelines.local import LOG, LocalRun, check_paths, run_locally
@@ -67,8 +68,7 @@ def local_parameters(pipeline: str, *, config: str, assignments: list[str], sett
         given |= read_config(config_path(config))
     parameters = check_parameters(function, given, parse_assignments(assignments))
     check_paths(settings.root, parameters)
-    if pipeline == "train-classifier":
-        _check_ahead(parameters)
+    _check_ahead(parameters)
     for name in _PATH_PARAMETERS:
         if parameters.get(name):
             parameters[name] = _located(name, resolve(parameters[name]))
@@ -77,9 +77,11 @@ def local_parameters(pipeline: str, *, config: str, assignments: list[str], sett
 
 def _check_ahead(parameters: Mapping[str, Any]) -> None:
     """Let the tasks from the training on refuse their parameters now, rather than when their turn comes."""
-    LoraOptions(**{field.name: parameters[field.name] for field in fields(LoraOptions)})
-    check_thresholds(parameters["minimum_f1"], parameters["margin"], parameters["minimum_support"])
-    open_deployer(parameters["deployment_uri"])
+    ParityBounds(min_agreement=parameters["min_agreement"], min_f1_delta=parameters["min_f1_delta"])
+    if "minimum_f1" in parameters:
+        LoraOptions(**{field.name: parameters[field.name] for field in fields(LoraOptions)})
+        check_thresholds(parameters["minimum_f1"], parameters["margin"], parameters["minimum_support"])
+        open_deployer(parameters["deployment_uri"])
 
 
 def config_path(config: str) -> Path:

@@ -10,6 +10,7 @@ from tunelane_components.gate.component import gate_model, report_verdict
 from tunelane_components.parity.component import validate_parity
 from tunelane_components.registry.component import register_candidate, resolve_champion
 from tunelane_components.train.component import train_lora
+from tunelane_pipelines.tasks import named
 
 
 @dsl.pipeline(
@@ -86,7 +87,7 @@ def train_classifier(
         seed: Seed of training and bootstrap.
     """
     champion = resolve_champion(model_name=model_name, registry_uri=registry_uri)
-    champion.set_display_name("Resolve champion")
+    named(champion, "Resolve champion")
     dataset = build_dataset(
         data=data,
         text_field=text_field,
@@ -100,7 +101,7 @@ def train_classifier(
         test_fraction=test_fraction,
     )
     # The champion is pinned before anything else is done: it is what this run will be compared with.
-    dataset.after(champion).set_display_name("Build dataset")
+    named(dataset.after(champion), "Build dataset")
     trained = train_lora(
         dataset=dataset.outputs["dataset"],
         base_model=base_model,
@@ -116,9 +117,9 @@ def train_classifier(
         precision=precision,
         seed=seed,
     )
-    trained.set_display_name("Fine-tune with LoRA")
+    named(trained, "Fine-tune with LoRA")
     exported = export_onnx(model=trained.outputs["model"], quantize=quantize)
-    exported.set_display_name("Export to ONNX")
+    named(exported, "Export to ONNX")
     checked = validate_parity(
         model=trained.outputs["model"],
         dataset=dataset.outputs["dataset"],
@@ -126,7 +127,7 @@ def train_classifier(
         min_agreement=min_agreement,
         min_f1_delta=min_f1_delta,
     )
-    checked.set_display_name("Validate parity")
+    named(checked, "Validate parity")
     package = checked.outputs["package"]
     evaluated = evaluate_model(
         dataset=dataset.outputs["dataset"],
@@ -134,7 +135,7 @@ def train_classifier(
         champion=champion.outputs["champion"],
         seed=seed,
     )
-    evaluated.set_display_name("Evaluate")
+    named(evaluated, "Evaluate")
     gate = gate_model(
         predictions=evaluated.outputs["predictions"],
         minimum_f1=minimum_f1,
@@ -142,7 +143,7 @@ def train_classifier(
         minimum_support=minimum_support,
         seed=seed,
     )
-    gate.set_display_name("Gate")
+    named(gate, "Gate")
     with dsl.If(gate.outputs["Output"] == "promote", name="promote"):
         candidate = register_candidate(
             package=package,
@@ -150,15 +151,15 @@ def train_classifier(
             model_name=model_name,
             registry_uri=registry_uri,
         )
-        candidate.set_display_name("Register candidate")
+        named(candidate, "Register candidate")
         deployed = deploy(
             package=package, model_name=model_name, model_version=candidate.output, deployment_uri=deployment_uri
         )
-        deployed.set_display_name("Deploy")
+        named(deployed, "Deploy")
         smoked = smoke_test(
             package=package, model_name=model_name, model_version=candidate.output, deployment_uri=deployment_uri
         )
-        smoked.after(deployed).set_display_name("Smoke test")
+        named(smoked.after(deployed), "Smoke test")
         confirmed = confirm_champion(
             package=package,
             model_name=model_name,
@@ -167,6 +168,6 @@ def train_classifier(
             registry_uri=registry_uri,
             deployment_uri=deployment_uri,
         )
-        confirmed.after(smoked).set_display_name("Confirm champion")
+        named(confirmed.after(smoked), "Confirm champion")
     with dsl.Else(name="otherwise"):
-        report_verdict(verdict=gate.outputs["verdict"]).set_display_name("Report verdict")
+        named(report_verdict(verdict=gate.outputs["verdict"]), "Report verdict")

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tunelane_components.registry.open import open_registry
 from tunelane_pipelines import cli
 from tunelane_pipelines.samples import SAMPLES
 from tunelane_serving.deployment import ActiveRevision, revision_path, write_active
@@ -137,18 +138,27 @@ def test_a_package_is_served_until_a_signal(
         assert "Traceback" not in process.stderr.read()
 
 
-def test_a_champion_is_served_by_the_name_of_its_model(tiny_package: Callable[..., Path], tmp_path: Path) -> None:
-    _deploy(tiny_package, tmp_path / "root" / "deployments" / "tickets")
+def test_the_registry_s_champion_is_served_even_where_the_deployment_is_behind_it(
+    tiny_package: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    _deploy(tiny_package, root / "deployments" / "tickets")
+    registry = open_registry(f"sqlite:///{root}/registry/registry.db")
+    newer = tiny_package(tmp_path / "newer", bias=(0.5, 0.0))
+    version = registry.register_candidate("tickets", newer, {})
+    # What a run leaves that is killed between the two steps of confirm_champion.
+    registry.move_champion("tickets", expected=None, to=version.version)
     with _serving("--model", "tickets", "--root", "root", cwd=tmp_path) as (_, client):
         answer = client.post("/predict", json={"text": "a bad film"}).json()
-        assert (answer["label"], answer["model"], answer["modelVersion"]) == ("negative", "tickets", "1")
+        assert (answer["label"], answer["model"]) == ("negative", "tickets")
+        assert answer["digest"] == version.digest == package_digest(newer)
 
 
 def test_without_a_champion_it_says_how_to_get_one(tmp_path: Path) -> None:
     finished = _tunelane("serve", "--model", "tickets", "--root", "root", cwd=tmp_path)
     assert finished.returncode == 2
     assert len(finished.stderr.splitlines()) == 1
-    assert f"No champion of 'tickets' in {tmp_path}/root/deployments yet." in finished.stderr
+    assert "No champion of 'tickets' yet." in finished.stderr
     assert "tunelane run train-classifier --set model_name=tickets --set data=FILE" in finished.stderr
     assert not (tmp_path / "root").exists()
 

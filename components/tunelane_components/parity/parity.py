@@ -53,6 +53,12 @@ class ParityBounds:
     min_agreement: float = 0.95
     min_f1_delta: float = -0.03
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_agreement <= 1:
+            raise InputError(f"min_agreement is {self.min_agreement}; pass a share from 0 to 1.")
+        if not -1 <= self.min_f1_delta <= 0:
+            raise InputError(f"min_f1_delta is {self.min_f1_delta}; pass 0 or less: how much F1 a graph may lose.")
+
 
 def validate_parity(
     checkpoint: Path, dataset: Path, draft: Path, package: Path, *, bounds: ParityBounds, max_rows: int = 400
