@@ -91,7 +91,7 @@ def import_checkpoint(
     from tunelane_components.etl.taxonomy import load_taxonomy
     from tunelane_components.storage import local_copy
     from tunelane_components.train.checkpoint import TAXONOMY
-    from tunelane_components.train.checkpoint import import_checkpoint as bring_in
+    from tunelane_components.train.importing import import_checkpoint as bring_in
 
     with tempfile.TemporaryDirectory() as scratch:
         given = load_taxonomy(local_copy(taxonomy, Path(scratch), what="taxonomy")) if taxonomy else None

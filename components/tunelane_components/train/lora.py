@@ -10,11 +10,10 @@ from typing import Any
 from tunelane_components.etl.dataset import read_split, read_summary, read_taxonomy
 from tunelane_components.etl.record import Record
 from tunelane_components.evaluate.metrics import single_label_macro_f1
+from tunelane_components.train.base_model import fetch_base_model, licence_of
 from tunelane_components.train.checkpoint import (
     CheckpointCard,
     Epoch,
-    fetch_base_model,
-    licence_of,
     load_tokenizer,
     name_outputs,
     one_line,

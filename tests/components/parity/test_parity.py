@@ -21,11 +21,11 @@ from tunelane_components.parity.parity import (
     ParityBounds,
     ParityFailed,
     compare,
-    golden_tolerance,
     out_of_bounds,
     spread_over_lengths,
     validate_parity,
 )
+from tunelane_components.parity.sealing import golden_tolerance
 from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.errors import ContractError, DigestMismatch, InputError
 from tunelane_serving.package import (

@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 import torch
 
+from tunelane_components.train.base_model import fetch_base_model, licence_of
 from tunelane_components.train.checkpoint import (
     CARD,
-    fetch_base_model,
-    import_checkpoint,
-    licence_of,
     load_model,
     load_tokenizer,
     one_line,
     output_names,
     read_card,
 )
+from tunelane_components.train.importing import import_checkpoint
 from tunelane_serving.contract import read
 from tunelane_serving.errors import ContractError, InputError
 from tunelane_serving.taxonomy import Label, Taxonomy
@@ -315,7 +314,7 @@ def test_a_base_model_that_nobody_has_is_refused(uri: str, tmp_path: Path, monke
 def test_a_hub_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
-        "from tunelane_components.train.checkpoint import fetch_base_model\n"
+        "from tunelane_components.train.base_model import fetch_base_model\n"
         "from tunelane_serving.errors import InputError\n"
         "try: fetch_base_model('owner/model', Path(sys.argv[1]))\n"
         "except InputError as error: print(error)\n"
