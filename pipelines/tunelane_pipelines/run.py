@@ -103,9 +103,11 @@ def config_path(config: str) -> Path:
 def summary(run: LocalRun, parameters: dict[str, Any], settings: Settings) -> list[str]:
     """What a finished run came to: verdict with its figures, a served answer, where things lie, what to type next."""
     lines = []
+    has_champion = promoted(run)
     verdict_path = run.artifact("gate-model", "verdict")
     if verdict_path is not None:
         verdict = read(verdict_path, Verdict)
+        has_champion = has_champion or bool(verdict.champion_digest)
         lines += [f"Verdict   {verdict.decision}", f"          {verdict.sentence}"]
     smoke = run.metrics("smoke-test")
     if smoke:
@@ -118,8 +120,9 @@ def summary(run: LocalRun, parameters: dict[str, Any], settings: Settings) -> li
         lines.append(f"Package   {_short(package)}")
     lines.append(f"Log       {_short(run.directory / LOG)}")
     lines.append(f"Seconds   {sum(run.seconds_by_task.values()):.0f}")
-    if promoted(run):
-        lines.append(f"Next      tunelane serve --root {_short(settings.root)} --model {parameters['model_name']}")
+    if has_champion:
+        root = "" if settings.root == Path.cwd() / ".tunelane" else f" --root {_short(settings.root)}"
+        lines.append(f"Next      tunelane serve{root} --model {parameters['model_name']}")
     elif package is not None:
         lines.append(f"Next      tunelane serve --package {_short(package)}")
     return lines

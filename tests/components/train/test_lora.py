@@ -225,7 +225,9 @@ def test_a_base_without_the_encoders_weights_is_refused(
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize("step", ["single_label_macro_f1", "write_card"])
 def test_a_training_that_fails_midway_leaves_nothing(
+    step: str,
     tiny_encoder: Path,
     toy_dataset: Path,
     toy_options: LoraOptions,
@@ -235,9 +237,9 @@ def test_a_training_that_fails_midway_leaves_nothing(
     def fail(*_: Any) -> float:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(lora, "single_label_macro_f1", fail)
+    monkeypatch.setattr(lora, step, fail)
     with pytest.raises(OSError, match="No space left"):
-        train_lora(toy_dataset, str(tiny_encoder), tmp_path / "model", toy_options)
+        train_lora(toy_dataset, str(tiny_encoder), tmp_path / "model", replace(toy_options, epochs=1))
     assert not list(tmp_path.iterdir())
 
 
