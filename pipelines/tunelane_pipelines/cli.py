@@ -96,9 +96,8 @@ def main() -> None:
     except typer.TyperException as error:
         said = error.format_message()
         # Without a command what is said is the help.
-        typer.echo(
-            said if said.startswith("Usage:") else f"tunelane: {said.rstrip('.')}. See tunelane --help.", err=True
-        )
+        hint = f"tunelane: {said}{'' if said.endswith(('.', '?')) else '.'} See tunelane --help."
+        typer.echo(said if said.startswith("Usage:") else hint, err=True)
         sys.exit(error.exit_code)
     except TunelaneError as error:
         typer.echo(f"tunelane: {error}", err=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tunelane_components.train.cpu import prepare_torch_environment
+from tunelane_components.train.environment import prepare_torch_environment
 from tunelane_components.train.lora import LoraOptions
 
 # Torch reads its environment when it is first imported, whichever test does it.

@@ -1,7 +1,6 @@
 """What a package is worth on the test split: predictions by the classifier that serves, and the figures from them."""
 
 import logging
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ from tunelane_components.evaluate.metrics import Indicators, accuracy, confusion
 from tunelane_components.evaluate.predictions import Prediction, slices_of, write_predictions
 from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.contract import read, write
+from tunelane_serving.cores import usable_cores
 from tunelane_serving.errors import ContractError, InputError
 from tunelane_serving.files import directory_written_atomically, sha256_file
 from tunelane_serving.package import read_manifest
@@ -92,7 +92,7 @@ def predict_split(package: Path, records: list[Record]) -> list[Prediction]:
     """
     classifier = TextClassifier.open(package)
     predictions: list[Prediction] = []
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         answers = pool.map(classifier.classify, [record.text for record in records])
         for record, answer in zip(records, answers, strict=True):
             if not np.isfinite(answer.scores).all():
@@ -279,8 +279,3 @@ def _per_slice(rows: list[Prediction], truth: Indicators, predicted: Indicators,
         )
         for (dimension, value), chosen in sorted(positions.items())
     )
-
-
-def _cores() -> int:
-    """Count the cores this process may use; a container may have fewer than the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

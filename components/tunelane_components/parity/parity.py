@@ -13,8 +13,8 @@ from tunelane_components.etl.record import Record
 from tunelane_components.evaluate.metrics import single_label_macro_f1
 from tunelane_components.parity.sealing import write_sealed
 from tunelane_components.train.checkpoint import load_model, load_tokenizer, output_names, read_card
-from tunelane_components.train.cpu import usable_cores
 from tunelane_serving.classifier import TextClassifier, probabilities
+from tunelane_serving.cores import usable_cores
 from tunelane_serving.errors import InputError, TunelaneError
 from tunelane_serving.package import (
     ParityReport,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tunelane_components.storage import local_copy
-from tunelane_components.train.cpu import prepare_torch_environment
+from tunelane_components.train.environment import prepare_torch_environment
 from tunelane_serving.errors import InputError
 
 

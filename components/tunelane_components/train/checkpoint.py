@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from tunelane_components.train.cpu import prepare_torch_environment
+from tunelane_components.train.environment import prepare_torch_environment
 from tunelane_serving.contract import read, write
 from tunelane_serving.errors import InputError
 from tunelane_serving.package import BaseModel

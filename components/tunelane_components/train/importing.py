@@ -17,7 +17,7 @@ from tunelane_components.train.checkpoint import (
     require_length,
     write_card,
 )
-from tunelane_components.train.cpu import prepare_torch_environment
+from tunelane_components.train.environment import prepare_torch_environment
 from tunelane_serving.contract import write
 from tunelane_serving.errors import InputError
 from tunelane_serving.files import directory_written_atomically

@@ -20,7 +20,8 @@ from tunelane_components.train.checkpoint import (
     require_length,
     write_card,
 )
-from tunelane_components.train.cpu import prepare_torch_environment, usable_cores
+from tunelane_components.train.environment import prepare_torch_environment
+from tunelane_serving.cores import usable_cores
 from tunelane_serving.errors import InputError
 from tunelane_serving.files import directory_written_atomically
 from tunelane_serving.package import BaseModel

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import uvicorn
 
+from tunelane_serving.cores import usable_cores
 from tunelane_serving.errors import InputError, TunelaneError
 from tunelane_serving.server.app import create_app
 from tunelane_serving.server.champion import ChampionSource, DeployedChampion, FixedChampion
@@ -130,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers",
         type=_positive,
-        default=len(os.sched_getaffinity(0)),
+        default=usable_cores(),
         metavar="N",
         help="inference threads (default: one for each usable core, here %(default)s)",
     )
