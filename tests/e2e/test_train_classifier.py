@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.place import SMALL, Place, Promoted
 from tunelane_components.etl.taxonomy import load_taxonomy
+from tunelane_components.evaluate.evaluation import read_evaluation
 from tunelane_components.gate.verdict import Verdict
 from tunelane_pipelines.samples import fetch
 from tunelane_serving.contract import read, write
@@ -60,6 +61,13 @@ def test_the_package_says_what_it_is_and_where_it_came_from(promoted: Promoted) 
     assert manifest.base_model.licence == "apache-2.0"
     assert manifest.parity is not None and manifest.goldens and manifest.reference
     assert all(variant.golden_tolerance > 0 for variant in manifest.variants)
+
+
+def test_the_evaluation_and_the_verdict_say_the_same_of_the_floor(promoted: Promoted) -> None:
+    reported = read_evaluation(promoted.place.artifact("evaluate-model", "predictions")).floor.delta
+    verdict = read(promoted.place.artifact("gate-model", "verdict"), Verdict)
+    (rule,) = [rule for rule in verdict.rules if rule.name == "floor"]
+    assert (rule.value, rule.lower, rule.upper) == (reported.value, reported.lower, reported.upper)
 
 
 def test_a_challenger_that_answers_like_the_champion_does_not_replace_it(promoted: Promoted) -> None:

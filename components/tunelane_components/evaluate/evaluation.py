@@ -192,7 +192,8 @@ def evaluate(dataset: Path, package: Path, champion: Path | None, output: Path, 
     for role, directory in (("package", package), ("champion", champion)):
         if directory is not None:
             _require_classifier_of(taxonomy, dataset, role, directory)
-    train, test = read_split(dataset, "train"), read_split(dataset, "test")
+    # In the gate's order of rows, so that the gate's resamples, and its intervals, are the ones reported here.
+    train, test = read_split(dataset, "train"), sorted(read_split(dataset, "test"), key=lambda record: record.id)
     if not test:
         raise InputError(f"{dataset}: the test split has no rows; bring more data.")
     for record in (*train, *test):

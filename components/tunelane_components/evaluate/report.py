@@ -18,7 +18,8 @@ h1 { font-size: 1.3rem; } h2 { font-size: 1.05rem; margin-top: 2rem; } .dim, th 
 .figure b { display: block; font-size: 1.5rem; font-weight: 600; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } .matrix td { text-align: center; min-width: 2.2rem; }
+.matrix td { text-align: center; min-width: 2.2rem; } table th:first-child, table td:first-child { text-align: left; }
+th.words, td.words { text-align: left; white-space: normal; min-width: 18rem; }
 .track { position: relative; width: min(16rem, 40vw); height: .8rem; background: var(--line); border-radius: 3px; }
 .track i { position: absolute; top: 0; bottom: 0; background: rgb(var(--mark) / .35); border-radius: 3px; }
 .track u { position: absolute; top: -2px; bottom: -2px; width: 3px; background: rgb(var(--mark)); }

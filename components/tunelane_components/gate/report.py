@@ -10,11 +10,11 @@ _HEAD = ("Rule", "Outcome", "Measured", "Asked for", "95 % interval", "In words"
 
 def render(verdict: Verdict) -> str:
     """Show the verdict as an HTML document."""
-    head = "".join(f"<th>{name}</th>" for name in _HEAD)
-    rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(rule))}</tr>" for rule in verdict.rules)
+    head = _html_row("th", _HEAD)
+    rows = "".join(_html_row("td", _cells(rule)) for rule in verdict.rules)
     body = (
         f"<p>{escape(verdict.sentence)}</p>"
-        f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
+        f'<div class="wide"><table>{head}{rows}</table></div>'
         f'<p class="dim">{verdict.rows:,} rows. Challenger <code>{escape(verdict.challenger_digest)}</code><br>'
         f"champion <code>{escape(verdict.champion_digest or 'none')}</code></p>"
     )
@@ -36,6 +36,13 @@ def render_markdown(verdict: Verdict) -> str:
         f"{verdict.rows:,} rows. Challenger `{verdict.challenger_digest}`, champion `{champion}`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _html_row(tag: str, cells: tuple[str, ...]) -> str:
+    """One table row; the last cell holds words, which wrap."""
+    *figures, words = (escape(cell) for cell in cells)
+    said = "".join(f"<{tag}>{figure}</{tag}>" for figure in figures)
+    return f'<tr>{said}<{tag} class="words">{words}</{tag}></tr>'
 
 
 def _cells(rule: Rule) -> tuple[str, ...]:
