@@ -24,7 +24,7 @@ run: $(INSTALLED) ## Train, judge and deploy the sample classifier on this machi
 	$(BIN)/tunelane run train-classifier --config sentiment
 
 test: $(INSTALLED) lint ## Everything that must hold: lint, types, import contracts, tests
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(INSTALLED) ## Kills, races and whole runs
 	$(BIN)/pytest -m slow

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.place import SMALL, Place
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.slow
 
 
 def _start(place: Place, token: str, *arguments: str) -> "subprocess.Popen[str]":

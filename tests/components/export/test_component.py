@@ -6,8 +6,6 @@ from kfp import compiler, dsl
 from tunelane_components.export.component import export_onnx
 from tunelane_serving.package import verify
 
-pytestmark = pytest.mark.xdist_group("toy_lane")
-
 
 @pytest.mark.parametrize(("quantize", "names"), [(True, {"int8_mb", "fp32_mb"}), (False, {"fp32_mb"})])
 def test_the_component_writes_the_package_and_the_size_of_each_graph(

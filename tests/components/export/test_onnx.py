@@ -16,7 +16,6 @@ from tunelane_serving.package import TOKENIZER, Tensor, package_digest, read_man
 from tunelane_serving.session import open_session
 
 # All tests that need the toy lane run in one worker, which builds it once.
-pytestmark = pytest.mark.xdist_group("toy_lane")
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ from tunelane_components.parity.component import validate_parity
 from tunelane_components.parity.parity import ParityBounds, ParityFailed
 from tunelane_serving.package import package_digest, verify
 
-pytestmark = pytest.mark.xdist_group("toy_lane")
-
 
 @pytest.fixture
 def inputs(

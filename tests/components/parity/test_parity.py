@@ -37,7 +37,6 @@ from tunelane_serving.package import (
 )
 
 # All tests that need the toy lane run in one worker, which builds it once.
-pytestmark = pytest.mark.xdist_group("toy_lane")
 
 
 @pytest.fixture

@@ -15,8 +15,6 @@ from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.errors import ContractError
 from tunelane_serving.package import Golden, Manifest, package_digest, read_manifest, seal
 
-pytestmark = pytest.mark.xdist_group("toy_lane")
-
 
 def _held_out(dataset: Path) -> list[Record]:
     return [*read_split(dataset, "valid"), *read_split(dataset, "test")]

@@ -8,8 +8,6 @@ import pytest
 from tunelane_components.train.base_model import fetch_base_model, licence_of
 from tunelane_serving.errors import InputError
 
-pytestmark = pytest.mark.xdist_group("toy_lane")
-
 
 @pytest.mark.parametrize(
     ("readme", "licence"),

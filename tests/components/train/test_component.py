@@ -9,8 +9,6 @@ from tunelane_serving.contract import read
 from tunelane_serving.errors import InputError
 from tunelane_serving.taxonomy import Taxonomy
 
-pytestmark = pytest.mark.xdist_group("toy_lane")
-
 
 @pytest.fixture
 def model(tmp_path: Path) -> dsl.Model:

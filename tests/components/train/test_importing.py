@@ -20,8 +20,6 @@ from tunelane_serving.contract import read
 from tunelane_serving.errors import InputError
 from tunelane_serving.taxonomy import Label, Taxonomy
 
-pytestmark = pytest.mark.xdist_group("toy_lane")
-
 NAMES = ("negative", "neutral", "positive")
 TAXONOMY = Taxonomy(tuple(Label(name, f"{name} in tone") for name in NAMES))
 

@@ -16,7 +16,6 @@ from tunelane_components.train.lora import LoraOptions, train_lora
 from tunelane_serving.errors import InputError
 
 # All tests that need the toy lane run in one worker, which builds it once.
-pytestmark = pytest.mark.xdist_group("toy_lane")
 
 
 def _predicted(checkpoint: Path, dataset: Path) -> list[str]:

@@ -1,4 +1,7 @@
-"""The main job: what was deployed and registered, not what the run says of itself."""
+"""Whole runs: what was registered and deployed, not what a run says of itself.
+
+One file, because its tests share a run that takes a minute, and a file's tests stay on one worker.
+"""
 
 import csv
 import shutil
@@ -17,10 +20,9 @@ from tunelane_components.etl.taxonomy import load_taxonomy
 from tunelane_components.evaluate.evaluation import read_evaluation
 from tunelane_components.gate.verdict import Verdict
 from tunelane_pipelines.samples import fetch
+from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.contract import read, write
 from tunelane_serving.package import package_digest, read_manifest, seal, verify
-
-pytestmark = pytest.mark.xdist_group("e2e")
 
 
 @contextmanager
@@ -178,3 +180,45 @@ def _kinds_of_text(rows_per_topic: int) -> Iterator[tuple[str, str]]:
     for topic in ("editorials", "products", "tweets"):
         for row in [row for row in rows if row["source"] == topic][:rows_per_topic]:
             yield row["text"], topic
+
+
+def _sample() -> list[str]:
+    return ["--set", "data=sample://sentiment", "--set", "rows=300"]
+
+
+def test_a_directory_saved_by_transformers_becomes_a_package_that_answers_alike(
+    promoted: Promoted, place: Place
+) -> None:
+    checkpoint = promoted.place.artifact("train-lora", "model")
+    run = place.tunelane("run", "convert", "--set", f"checkpoint={checkpoint}", *_sample())
+    assert run.returncode == 0, run.stdout + run.stderr
+    package = place.artifact("validate-parity", "package")
+    original = TextClassifier.load(promoted.place.artifact("validate-parity", "package"))
+    converted = TextClassifier.load(package)
+    assert converted.classify("a dull and lifeless mess").labels == original.classify("a dull and lifeless mess").labels
+    assert f"Package   {package.relative_to(place.root.parent)}" in run.stdout
+
+
+def test_a_state_dict_needs_a_base_model_and_a_taxonomy_and_then_becomes_a_package(
+    promoted: Promoted, place: Place, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(promoted.place.artifact("train-lora", "model"))
+    weights = tmp_path / "weights.pt"
+    torch.save({"state_dict": model.state_dict()}, weights)
+    arguments = ["run", "convert", "--set", f"checkpoint={weights}", *_sample()]
+
+    alone = place.tunelane(*arguments)
+    assert alone.returncode == 2
+    assert "base_model" in alone.stderr
+
+    unnamed = place.tunelane(*arguments, "--set", "base_model=sample://minilm")
+    assert unnamed.returncode == 2
+    assert "taxonomy" in unnamed.stderr
+
+    taxonomy = promoted.place.artifact("build-dataset", "dataset") / "taxonomy.json"
+    run = place.tunelane(*arguments, "--set", "base_model=sample://minilm", "--set", f"taxonomy={taxonomy}")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert TextClassifier.load(place.artifact("validate-parity", "package")).taxonomy.names == ("negative", "positive")
