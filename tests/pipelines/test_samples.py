@@ -226,7 +226,7 @@ print(fetch("minilm"))
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    assert [out.strip() for out, _ in said] == [str(sample_directory("minilm") / "model")] * 2
+    assert [out.strip() for out, _ in said] == [str(sample_directory("minilm") / "all-MiniLM-L6-v2")] * 2
     assert sum("Downloading" in logged for _, logged in said) == 1
 
 

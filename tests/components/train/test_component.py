@@ -53,7 +53,7 @@ def test_train_lora_writes_the_checkpoint_its_metadata_and_metrics(
         "precision": "fp32",
         "seed": 5,
     }
-    assert model.metadata == {"taxonomy_digest": card.taxonomy.digest, "base_model": str(tiny_encoder)}
+    assert model.metadata == {"taxonomy_digest": card.taxonomy.digest, "base_model": tiny_encoder.name}
     assert metrics.metadata == card.metrics
     assert set(card.metrics) == {"valid_macro_f1", "best_epoch", "train_rows"}
 

@@ -64,7 +64,7 @@ def test_a_directory_comes_in_with_its_own_labels(finished: Path, toy_checkpoint
     card = _bring_in(finished, tmp_path / "checkpoint")
     assert card == read_card(tmp_path / "checkpoint")
     assert card.taxonomy.names == NAMES
-    assert (card.base_model.uri, card.base_model.licence) == (str(finished), "mit")
+    assert (card.base_model.uri, card.base_model.licence) == (finished.name, "mit")
     assert (card.data_digest, card.metrics, card.history) == ("", {}, ())
     assert read(tmp_path / "checkpoint" / "taxonomy.json", Taxonomy) == card.taxonomy
     assert torch.equal(_logits(tmp_path / "checkpoint"), _logits(toy_checkpoint))
@@ -165,7 +165,7 @@ def test_a_state_dict_comes_in_bare_or_wrapped(
 ) -> None:
     torch.save({key: state_dict, "epoch": 3} if key else state_dict, tmp_path / "model.pt")
     card = _bring_in(tmp_path / "model.pt", tmp_path / "checkpoint", TAXONOMY, str(tiny_encoder))
-    assert (card.base_model.uri, card.base_model.licence) == (str(tiny_encoder), "apache-2.0")
+    assert (card.base_model.uri, card.base_model.licence) == (tiny_encoder.name, "apache-2.0")
     assert output_names(load_model(tmp_path / "checkpoint")) == NAMES
     assert torch.equal(_logits(tmp_path / "checkpoint"), _logits(toy_checkpoint))
 

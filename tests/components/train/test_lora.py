@@ -106,7 +106,7 @@ def test_the_card_says_what_the_checkpoint_comes_from(
     card, summary = read_card(toy_checkpoint), read_summary(toy_dataset)
     assert card.taxonomy == read_taxonomy(toy_dataset)
     assert card.data_digest == summary.digest
-    assert (card.base_model.uri, card.base_model.licence) == (str(tiny_encoder), "apache-2.0")
+    assert (card.base_model.uri, card.base_model.licence) == (tiny_encoder.name, "apache-2.0")
     assert card.max_length_tokens == toy_options.max_length_tokens
     assert card.metrics["train_rows"] == summary.rows_of("train")
     assert card.options["learning_rate"] == toy_options.learning_rate
