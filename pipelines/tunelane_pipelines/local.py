@@ -216,7 +216,10 @@ class _Follower:
     def failure(self, log: Path) -> TaskFailed:
         """The error that ended the run; the first task's, where several failed."""
         if self._error is not None:
-            return self._error
+            if self._error.exit_code == InputError.exit_code:
+                return self._error
+            said = str(self._error).rstrip(".")
+            return TaskFailed(self._error.task, f"{self._error.task}: {said}; its output is in {log}", 1)
         task = self._failed_task or self._task or "the run"
         return TaskFailed(task, f"{task} failed without a word that Tunelane knows; its output is in {log}", 1)
 

@@ -121,7 +121,8 @@ def test_an_error_of_a_stage_s_own_counts_by_what_it_inherits() -> None:
         "tunelane_components.registry.interface.ChampionMoved: The champion moved: 1 to 2.",
         _ended("confirm-champion"),
     )
-    assert (str(failure), failure.exit_code) == ("The champion moved: 1 to 2.", 1)
+    said = "confirm-champion: The champion moved: 1 to 2; its output is in /runs/1/run.log"
+    assert (str(failure), failure.exit_code) == (said, 1)
 
 
 def test_of_errors_that_caused_each_other_the_last_counts() -> None:
@@ -144,7 +145,7 @@ def test_the_first_failed_task_speaks_for_the_run() -> None:
         "tunelane_serving.errors.InputError: another thing",
         _ended("report-verdict"),
     )
-    assert (failure.task, str(failure)) == ("deploy", "the disk is full")
+    assert (failure.task, str(failure)) == ("deploy", "deploy: the disk is full; its output is in /runs/1/run.log")
 
 
 def test_an_error_that_a_task_got_over_is_not_taken_for_another_s() -> None:

@@ -150,12 +150,20 @@ def test_a_length_that_the_model_cannot_take_is_refused(length: int, finished: P
         _bring_in(finished, tmp_path / "checkpoint", max_length_tokens=length)
 
 
-def test_code_beside_the_weights_is_not_run(finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_state_dict", [False, True])
+def test_code_beside_the_weights_is_not_run(
+    by_state_dict: bool, finished: Path, state_dict: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
     (finished / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Model: ...\nclass Config: ...\n")
     auto_map = {"AutoConfig": "mine.Config", "AutoModelForSequenceClassification": "mine.Model"}
     _edit_config(finished, model_type="mine", auto_map=auto_map)
-    with pytest.raises(InputError, match="cannot be read as a sequence classifier"):
-        _bring_in(finished, tmp_path / "checkpoint")
+    if by_state_dict:
+        torch.save(state_dict, tmp_path / "model.pt")
+        with pytest.raises(InputError, match="does not fit base_model finished"):
+            _bring_in(tmp_path / "model.pt", tmp_path / "checkpoint", TAXONOMY, str(finished))
+    else:
+        with pytest.raises(InputError, match="cannot be read as a sequence classifier"):
+            _bring_in(finished, tmp_path / "checkpoint")
     assert not (tmp_path / "ran").exists()
 
 
