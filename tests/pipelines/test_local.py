@@ -261,6 +261,11 @@ class Blocked:
         return True
 
 
+def _state(pid: int) -> str:
+    """One letter: R running, S sleeping, T stopped, Z dead but not yet waited for."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 @pytest.fixture
 def blocked(tmp_path: Path) -> Iterator[Blocked]:
     token = uuid.uuid4().hex
@@ -314,6 +319,8 @@ def test_more_signals_during_the_clean_up_leave_no_process(blocked: Blocked) -> 
     (worker,) = blocked.pids_of("tunelane_pipelines.local_worker")
     # A stopped group does not hear SIGTERM: the clean-up has to wait, and then to kill.
     os.killpg(worker, signal.SIGSTOP)
+    # Until then a SIGTERM would be taken first: of two signals that wait, the lower number is.
+    _wait_until(lambda: all(_state(pid) == "T" for pid in [worker, *blocked.pids_of("kfp.dsl.executor_main")]))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         blocked.process.send_signal(number)
         time.sleep(0.3)
