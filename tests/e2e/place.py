@@ -1,6 +1,7 @@
 """A root of runs, and what can be asked of it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -52,3 +53,9 @@ class Promoted:
 
     place: Place
     output: str
+
+    def copied_to(self, root: Path) -> Place:
+        """Another root with the same champion, registered and deployed, and no runs: for tests that go on from it."""
+        for part in ("registry", "deployments"):
+            shutil.copytree(self.place.root / part, root / part)
+        return Place(root)

@@ -72,13 +72,14 @@ def test_the_evaluation_and_the_verdict_say_the_same_of_the_floor(promoted: Prom
     assert (rule.value, rule.lower, rule.upper) == (reported.value, reported.lower, reported.upper)
 
 
-def test_a_challenger_that_answers_like_the_champion_does_not_replace_it(promoted: Promoted) -> None:
-    before = promoted.place.champion(), promoted.place.active()
-    run = promoted.place.tunelane("run", "train-classifier", "--config", "sentiment", *SMALL)
+def test_a_challenger_that_answers_like_the_champion_does_not_replace_it(promoted: Promoted, tmp_path: Path) -> None:
+    place = promoted.copied_to(tmp_path / "root")
+    before = place.champion(), place.active()
+    run = place.tunelane("run", "train-classifier", "--config", "sentiment", *SMALL)
     assert run.returncode == 0, run.stderr
     assert "Verdict   reject" in run.stdout
-    assert "champion" in run.stdout and "interval" in run.stdout
-    assert (promoted.place.champion(), promoted.place.active()) == before
+    assert "against the champion's" in run.stdout and "95 % interval +0.0 to +0.0" in run.stdout
+    assert before == (place.champion(), place.active()) == (promoted.place.champion(), promoted.place.active())
 
 
 def test_require_promotion_turns_a_rejection_into_exit_code_3_and_deploys_nothing(place: Place) -> None:
@@ -95,9 +96,7 @@ def test_require_promotion_turns_a_rejection_into_exit_code_3_and_deploys_nothin
 def test_a_failed_smoke_test_leaves_the_old_champion_champion_and_serving(
     promoted: Promoted, tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    place = Place(tmp_path / "root")
-    shutil.copytree(promoted.place.root / "registry", place.root / "registry")
-    shutil.copytree(promoted.place.root / "deployments", place.root / "deployments")
+    place = promoted.copied_to(tmp_path / "root")
     old = place.champion()
     assert old is not None
     package, verdict = _another_package(promoted, tmp_path)
