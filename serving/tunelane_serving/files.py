@@ -99,3 +99,21 @@ def locked(path: Path) -> Iterator[None]:
         # flock, not lockf: it also keeps two threads of one process apart.
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock on `path` if nobody holds it, and say whether that is so; False too where there is no such file."""
+    try:
+        # Never made here; writable, since NFS grants no exclusive lock on a file that is open for reading.
+        stream = path.open("r+")
+    except OSError:
+        yield False
+        return
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from tunelane_serving.files import (
     directory_written_atomically,
     link_or_copy,
+    locked,
+    locked_if_free,
     sha256_bytes,
     sha256_file,
     write_atomically,
@@ -129,3 +133,43 @@ def test_where_links_are_refused_the_file_is_copied(tmp_path, monkeypatch):
     link_or_copy(tmp_path / "source", tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == b"x"
     assert (tmp_path / "target").stat().st_nlink == 1
+
+
+def test_a_lock_is_had_only_where_nobody_holds_it(tmp_path):
+    path = tmp_path / "lock"
+    with locked(path), locked_if_free(path) as is_free:
+        assert not is_free
+    with locked_if_free(path) as is_free:
+        assert is_free
+        with locked_if_free(path) as is_free_again:
+            assert not is_free_again
+    with locked_if_free(path) as is_free:
+        assert is_free
+
+
+@pytest.mark.parametrize("name", ["missing", "nowhere/missing", "file/missing", "directory"])
+def test_without_a_file_there_is_no_lock_and_none_is_made(name, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with locked_if_free(tmp_path / name) as is_free:
+        assert not is_free
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_kernel_frees_the_lock_of_a_process_that_was_killed(tmp_path):
+    path = tmp_path / "lock"
+    script = (
+        "import sys, time; from pathlib import Path; from tunelane_serving.files import locked\n"
+        "with locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        with locked_if_free(path) as is_free:
+            assert not is_free
+    finally:
+        holder.kill()
+        holder.communicate()
+    with locked_if_free(path) as is_free:
+        assert is_free

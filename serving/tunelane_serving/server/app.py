@@ -3,12 +3,14 @@
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from tunelane_serving.server.champion import Champion, ChampionSource
 from tunelane_serving.server.inference import InferencePool
+from tunelane_serving.server.metrics import CONTENT_TYPE, CountRequests, ServerMetrics
 from tunelane_serving.server.page import PAGE, PAGE_HEADERS
 from tunelane_serving.server.problems import BodyTooLarge, NotReady, Problem
 from tunelane_serving.server.wire import (
@@ -30,32 +32,43 @@ _MAX_DISCARDED_BYTES = 16 << 20
 
 def create_app(source: ChampionSource, pool: InferencePool, limits: Limits) -> Starlette:
     """Make the ASGI application. Its caller owns `source` and `pool`, and closes them."""
+    metrics = ServerMetrics(source)
 
     async def predict(request: Request) -> Response:
         text = decode_request(await _read_body(request, limits.max_body_bytes), PredictRequest).text
         check_texts([text], limits)
-        (prediction,) = await pool.predict(_champion(source), [text])
-        return _json(prediction)
+        predictions = await pool.predict(_champion(source), [text])
+        metrics.count_predictions(predictions)
+        return _json(predictions[0])
 
     async def batch_predict(request: Request) -> Response:
         texts = decode_request(await _read_body(request, limits.max_body_bytes), BatchPredictRequest).texts
         check_texts(texts, limits)
-        return _json(BatchPrediction(await pool.predict(_champion(source), texts)))
+        predictions = await pool.predict(_champion(source), texts)
+        metrics.count_predictions(predictions)
+        return _json(BatchPrediction(predictions))
 
     async def health(_: Request) -> Response:
         body = _health(source)
         return _json(body, status=200 if body.ready else 503)
 
+    async def measured(_: Request) -> Response:
+        return Response(metrics.render(), media_type=CONTENT_TYPE)
+
     async def page(_: Request) -> Response:
         return HTMLResponse(PAGE, headers=PAGE_HEADERS)
 
+    routes = [
+        Route("/predict", predict, methods=["POST"]),
+        Route("/batch_predict", batch_predict, methods=["POST"]),
+        Route("/health", health),
+        Route("/metrics", measured),
+        Route("/", page),
+    ]
+    paths = frozenset(route.path for route in routes)
     app = Starlette(
-        routes=[
-            Route("/predict", predict, methods=["POST"]),
-            Route("/batch_predict", batch_predict, methods=["POST"]),
-            Route("/health", health),
-            Route("/", page),
-        ],
+        routes=routes,
+        middleware=[Middleware(CountRequests, metrics=metrics, routes=paths)],
         exception_handlers={
             Problem: _on_problem,
             404: _on_no_route,

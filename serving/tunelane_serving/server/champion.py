@@ -35,11 +35,23 @@ class ChampionSource(Protocol):
         """Why the newest revision does not serve, or an empty string."""
         ...
 
+    @property
+    def loads(self) -> int:
+        """How many revisions were taken into service, the first included."""
+        ...
+
+    @property
+    def load_failures(self) -> int:
+        """How many active revisions could not be loaded."""
+        ...
+
 
 class FixedChampion:
     """One immutable package, loaded at once and never exchanged."""
 
     reload_error = ""
+    loads = 1
+    load_failures = 0
 
     def __init__(self, package: Path, *, expected_digest: str | None = None) -> None:
         """Verify and load `package`; raises ContractError or DigestMismatch."""
@@ -58,6 +70,8 @@ class DeployedChampion:
     def __init__(self, deployment: Path, *, poll_s: float = 0.25) -> None:
         self.current: Champion | None = None
         self.reload_error = ""
+        self.loads = 0
+        self.load_failures = 0
         self._deployment = deployment
         self._poll_s = poll_s
         self._seen: tuple[int, ...] | None = None
@@ -75,8 +89,10 @@ class DeployedChampion:
         try:
             self._reload()
             self.reload_error = ""
+            self.loads += 1
         except (TunelaneError, OSError) as error:
             self.reload_error = str(error)
+            self.load_failures += 1
             _log.error("the active revision is not served: %s", error)
 
     def start(self) -> None:

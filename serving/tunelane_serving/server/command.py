@@ -15,6 +15,7 @@ import uvicorn
 
 from tunelane_serving.cores import usable_cores
 from tunelane_serving.errors import InputError, TunelaneError
+from tunelane_serving.package import MANIFEST
 from tunelane_serving.server.app import create_app
 from tunelane_serving.server.champion import ChampionSource, DeployedChampion, FixedChampion
 from tunelane_serving.server.inference import InferencePool
@@ -47,6 +48,8 @@ def _serve(options: argparse.Namespace) -> None:
     if not directory.is_dir():
         raise InputError(f"{directory} is not a directory; pass one to --package or --deployment")
     listener = _bind(options.host, options.port)
+    if options.package is not None and not (directory / MANIFEST).is_file():
+        raise InputError(f"{directory} is not a model package: it has no {MANIFEST}; pass one to --package")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
 
     if options.package is not None:
@@ -127,7 +130,12 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--deployment", type=Path, metavar="DIR", help="serve what this local deployment makes active")
     parser.add_argument("--expected-digest", type=_digest, metavar="SHA256", help="refuse any other --package")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=8080, help="0 takes any free port (default: %(default)s)")
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=os.environ.get("PORT") or "8080",
+        help="0 takes any free port (default: $PORT where that is set, as on Cloud Run; here %(default)s)",
+    )
     parser.add_argument(
         "--workers",
         type=_positive,
@@ -152,7 +160,7 @@ def _positive(text: str) -> int:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535); it comes from --port or $PORT")
     return int(text)
 
 

@@ -21,13 +21,14 @@ Deploy = Callable[..., str]
 Start = Callable[..., "object"]
 
 
-def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def _run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command that is expected to end by itself."""
     return subprocess.run(
         [sys.executable, "-m", "tunelane_serving.server", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=30,
+        env=os.environ | environment,
     )
 
 
@@ -203,13 +204,11 @@ def test_under_concurrent_requests_every_answer_is_wholly_of_one_version(
     assert all(len(set(request)) == 1 for request in answers)
 
 
-def test_a_package_that_does_not_load_ends_with_1(package: Path, tmp_path: Path) -> None:
+def test_a_package_that_does_not_load_ends_with_1(package: Path) -> None:
     _assert_refused(_run("--package", package, "--port", 0, "--expected-digest", "0" * 64), 1, "expected 000000000000")
     graph = package / "onnx" / "model.onnx"
     graph.write_bytes(graph.read_bytes()[:-1])
     _assert_refused(_run("--package", package, "--port", 0), 1, "model.onnx")
-    (tmp_path / "empty").mkdir()
-    _assert_refused(_run("--package", tmp_path / "empty", "--port", 0), 1, "not a model package")
 
 
 @pytest.mark.parametrize(
@@ -225,6 +224,7 @@ def test_a_package_that_does_not_load_ends_with_1(package: Path, tmp_path: Path)
         (("--package", ".", "--max-texts", "0"), "whole number above 0"),
         (("--package", ".", "--host", "256.0.0.1"), "cannot listen on 256.0.0.1:8080"),
         (("--package", ".", "--colour"), "--colour"),
+        (("--package", "/", "--port", "0"), "/ is not a model package: it has no manifest.json"),
     ],
 )
 def test_bad_arguments_end_with_2_and_one_line(arguments: tuple[str, ...], said: str) -> None:
@@ -235,6 +235,22 @@ def test_a_port_in_use_ends_with_2_and_one_line(package: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         _assert_refused(_run("--package", package, "--port", port), 2, f"cannot listen on 127.0.0.1:{port}")
+
+
+def test_without_a_port_it_is_that_of_the_environment(package: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        _assert_refused(_run("--package", package, PORT=str(port)), 2, f"cannot listen on 127.0.0.1:{port}")
+    _assert_refused(_run("--package", package, PORT="http"), 2, "'http' is not a port (0 to 65535)")
+    # Set to nothing it is not set: the host does not resolve, whatever the port.
+    _assert_refused(_run("--package", package, "--host", "256.0.0.1", PORT=""), 2, "cannot listen on 256.0.0.1:8080")
+
+
+def test_a_port_that_is_given_comes_before_the_environments(
+    start_server: Start, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORT", "no port")
+    assert start_server("--package", package).client.get("/health").status_code == 200
 
 
 def test_a_revision_that_fails_at_the_start_leaves_a_server_that_says_why(
