@@ -1,12 +1,14 @@
 """Which container image each component runs in, and which extra of this distribution that image installs.
 
 Names are logical: `tunelane compile --images` replaces them in the compiled pipeline, so nothing is read at import.
+The server's image runs no component: it is what the lane's models are served by.
 """
 
 TRAINER = "tunelane/trainer:python3.11"
 PIPELINES = "tunelane/pipelines:python3.11"
+SERVER = "tunelane/server:python3.11"
 
-EXTRA_BY_IMAGE = {TRAINER: "train", PIPELINES: "pipelines"}
+EXTRA_BY_IMAGE = {TRAINER: "train", PIPELINES: "pipelines", SERVER: "postgres"}
 
 IMAGE_BY_COMPONENT = {
     "build_dataset": TRAINER,

@@ -9,7 +9,7 @@ import pytest
 from kfp.dsl.python_component import PythonComponent
 
 import tunelane_components
-from tunelane_components.images import EXTRA_BY_IMAGE, IMAGE_BY_COMPONENT
+from tunelane_components.images import EXTRA_BY_IMAGE, IMAGE_BY_COMPONENT, SERVER
 
 _FILES = sorted(Path(tunelane_components.__file__).parent.glob("*/component.py"))
 
@@ -27,14 +27,14 @@ def test_the_table_names_every_component_with_its_image() -> None:
 
 
 def test_an_image_is_a_logical_name_which_no_registry_resolves() -> None:
-    for image in set(IMAGE_BY_COMPONENT.values()):
+    for image in EXTRA_BY_IMAGE:
         repository, _, tag = image.partition(":")
         assert repository.startswith("tunelane/")
         assert tag
 
 
 def test_each_image_installs_an_extra_that_there_is() -> None:
-    assert set(EXTRA_BY_IMAGE) == set(IMAGE_BY_COMPONENT.values())
+    assert set(EXTRA_BY_IMAGE) == {*IMAGE_BY_COMPONENT.values(), SERVER}
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert set(EXTRA_BY_IMAGE.values()) <= set(project["optional-dependencies"])
 
