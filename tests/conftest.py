@@ -1,7 +1,9 @@
-"""Fixtures for every test: a tiny but real model package, built in milliseconds."""
+"""Fixtures for every test: a tiny but real model package, built in milliseconds, and a browser that looks at pages."""
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -21,10 +23,24 @@ from tunelane_serving.package import (
 )
 from tunelane_serving.taxonomy import Label, Taxonomy
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 _MAX_LENGTH_TOKENS = 32
 _LAST_LABEL_WORDS = ("good", "great", "love")
 _FIRST_LABEL_WORDS = ("bad", "awful", "hate")
 _OTHER_WORDS = ("a", "the", "film", "was", "it", "so", "and")
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_BROWSER_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_SMALLEST_DRAWN_TEXT = """Math.min(99, ...[...document.querySelectorAll('svg text')].map(text =>
+  parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a))"""
 _GOLDEN_TEXTS = ("good film", "it was a bad film", "the film", "great and awful and good")
 
 
@@ -38,6 +54,53 @@ def tiny_package() -> Callable[..., Path]:
     are 0) gives another digest.
     """
     return _build_package
+
+
+# Not of the session: while it is there, Playwright's event loop keeps `asyncio.run` from working in this process.
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Start Chromium, driven by Playwright's sync API."""
+    from playwright.sync_api import sync_playwright
+
+    executable = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if executable is None:
+        pytest.fail("install chromium: apt-get install chromium", pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=list(_BROWSER_FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def check_page(browser: "Browser") -> Callable[[str], None]:
+    """Give a check of an HTML document, at 1280 and 360 px, light and dark.
+
+    Nothing may overflow the page sideways, be an error on the console, leave for the network, or be text in a drawing
+    of less than 11 px.
+    """
+
+    def check(html: str) -> None:
+        page = browser.new_page()
+        said: list[str] = []
+        asked_for: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.route("**/*", lambda route: (asked_for.append(route.request.url), route.abort()))
+        page.set_content(html)
+        page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+        for width in (1280, 360):
+            page.set_viewport_size({"width": width, "height": 800})
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                wide, visible = page.evaluate(
+                    "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+                )
+                assert wide <= visible, f"{wide} px wide on {width}"
+                assert page.evaluate(_SMALLEST_DRAWN_TEXT) >= 11
+        page.close()
+        assert (said, asked_for) == ([], [])
+
+    return check
 
 
 def _build_package(

@@ -2,6 +2,8 @@
 
 import csv
 import random
+from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,51 @@ _FILLER = (
 _SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _MAX_LENGTH_TOKENS = 64
 _ROWS = 420
+
+
+class ReadPage(HTMLParser):
+    """An HTML document as a reader meets it: its text, its tags and their attributes, every tag closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html, self.text = html, ""
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self._open: list[str] = []
+        self.feed(html)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag != "meta":
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] not in ("style", "title"):
+            self.text = f"{self.text} {data.strip()}".strip() if data.strip() else self.text
+
+
+@pytest.fixture(scope="session")
+def read_page() -> Callable[[str], ReadPage]:
+    """Give a reader of HTML documents and fragments."""
+    return ReadPage
+
+
+@pytest.fixture(scope="session")
+def hostile_names() -> tuple[str, ...]:
+    """Give names as data may bring them: markup, quotes, one very long, right-to-left, emoji, template marks."""
+    return (
+        "<script src='https://x.example/a.js'>alert(1)</script>",
+        "\"quoted' & co",
+        "endless" * 60,
+        "שלום עולם",
+        "😀🎉",
+        "{{ 7 * 7 }}",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +182,8 @@ def toy_package(
     toy_checkpoint: Path, toy_dataset: Path, toy_package_draft: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Save what `validate_parity` seals of the toy draft."""
-    from tunelane_components.parity.parity import ParityBounds, validate_parity
+    from tunelane_components.parity.comparison import ParityBounds
+    from tunelane_components.parity.parity import validate_parity
 
     package = tmp_path_factory.mktemp("parity") / "package"
     validate_parity(toy_checkpoint, toy_dataset, toy_package_draft, package, bounds=ParityBounds())

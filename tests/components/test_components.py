@@ -80,6 +80,14 @@ def test_a_component_explains_itself_and_each_argument(component: Any) -> None:
 
 
 @every_component
+def test_a_component_leaves_quickly_when_its_work_is_done(component: Any) -> None:
+    (function,) = ast.parse(inspect.getsource(component.python_func)).body
+    assert isinstance(function, ast.FunctionDef)
+    first = next(node for node in function.body[1:] if not isinstance(node, ast.Import | ast.ImportFrom))
+    assert ast.unparse(first) == "leave_quickly()"
+
+
+@every_component
 def test_a_component_installs_nothing_when_it_runs(component: Any) -> None:
     container = component.component_spec.implementation.container
     assert "pip install" not in " ".join(map(str, [*container.command, *container.args]))

@@ -20,8 +20,10 @@ def deploy(package: Input[Model], model_name: str, model_version: str, deploymen
 
     from tunelane_components.deploy.interface import Revision
     from tunelane_components.deploy.open import open_deployer
+    from tunelane_components.leaving import leave_quickly
     from tunelane_serving.package import package_digest
 
+    leave_quickly()
     path = Path(package.path)
     open_deployer(deployment_uri).deploy(Revision(model_name, model_version, package_digest(path)), path)
 
@@ -44,8 +46,10 @@ def smoke_test(
     from tunelane_components.deploy.interface import Revision
     from tunelane_components.deploy.open import open_deployer
     from tunelane_components.deploy.promotion import smoke_or_roll_back
+    from tunelane_components.leaving import leave_quickly
     from tunelane_serving.package import package_digest
 
+    leave_quickly()
     revision = Revision(model_name, model_version, package_digest(Path(package.path)))
     report = smoke_or_roll_back(open_deployer(deployment_uri), revision)
     metrics.log_metric("requests", report.requests)
@@ -79,9 +83,11 @@ def confirm_champion(
     from tunelane_components.deploy.interface import Revision
     from tunelane_components.deploy.open import open_deployer
     from tunelane_components.deploy.promotion import confirm_champion as confirm
+    from tunelane_components.leaving import leave_quickly
     from tunelane_components.registry.open import open_registry
     from tunelane_serving.package import package_digest
 
+    leave_quickly()
     confirm(
         open_registry(registry_uri),
         open_deployer(deployment_uri),

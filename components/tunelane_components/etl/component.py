@@ -1,7 +1,7 @@
 """The KFP component of this stage."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Metrics, Output
+from kfp.dsl import HTML, Dataset, Metrics, Output
 
 from tunelane_components.images import TRAINER
 
@@ -11,6 +11,7 @@ def build_dataset(
     data: str,
     dataset: Output[Dataset],
     metrics: Output[Metrics],
+    report: Output[HTML],
     text_field: str = "text",
     label_field: str = "label",
     id_field: str = "",
@@ -27,6 +28,7 @@ def build_dataset(
         data: URI of a CSV, TSV, JSON or JSONL file.
         dataset: The splits as JSONL, taxonomy.json, quarantine.jsonl and dataset.json.
         metrics: Rows read, kept, merged, cut and quarantined, and rows by split.
+        report: The dataset as a page.
         text_field: Column of the text.
         label_field: Column of the label.
         id_field: Column of the row's id; empty makes ids from the texts.
@@ -41,8 +43,11 @@ def build_dataset(
     from pathlib import Path
 
     from tunelane_components.etl.dataset import build_dataset as build
+    from tunelane_components.etl.report import render
+    from tunelane_components.leaving import leave_quickly
     from tunelane_components.storage import local_copy
 
+    leave_quickly()
     with tempfile.TemporaryDirectory() as scratch:
         summary = build(
             local_copy(data, Path(scratch), what="data"),
@@ -69,3 +74,4 @@ def build_dataset(
         metrics.log_metric(f"quarantined_{reason}", count)
     for split in summary.labels:
         metrics.log_metric(f"rows_{split}", summary.rows_of(split))
+    Path(report.path).write_text(render(summary), encoding="utf-8")

@@ -8,24 +8,16 @@ both cancels out.
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tunelane_components.evaluate.figures import Interval
 from tunelane_components.evaluate.metrics import Counts, Floats, Indicators, count, macro_f1, micro_f1, weighted_f1
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 _CHUNK_BYTES = 64 << 20
 _FLOAT32_INTEGERS = 1 << 24  # float32 holds every integer up to here, so the counts below are exact
-
-
-class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A figure on the rows as they are, and the bounds of its 95 % percentile interval."""
-
-    value: float
-    lower: float
-    upper: float
 
 
 class F1Intervals(NamedTuple):
@@ -59,6 +51,24 @@ def intervals(truth: Indicators, predicted: Indicators, *, resamples: int = RESA
             for values, statistic in zip(drawn, statistics, strict=True)
         )
     )
+
+
+def label_intervals(
+    truth: Indicators, predicted: Indicators, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[Interval, ...]:
+    """Give each label's F1 with its bootstrap interval, on the resamples of `intervals`.
+
+    In a resample that has a label neither in truth nor in prediction its F1 is 0: a rare label's interval is wide.
+
+    Args:
+        truth: (rows, labels), at least one row.
+        predicted: (rows, labels).
+        resamples: how many times the rows are drawn with replacement.
+        seed: of the draws.
+    """
+    drawn = np.concatenate([counts.f1 for (counts,) in _resampled(truth, (predicted,), resamples, seed)])
+    observed = count(truth, predicted).f1
+    return tuple(_percentile(float(value), of_label) for value, of_label in zip(observed, drawn.T, strict=True))
 
 
 def paired_delta(

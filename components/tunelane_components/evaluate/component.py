@@ -31,9 +31,12 @@ def evaluate_model(
     """
     from pathlib import Path
 
-    from tunelane_components.evaluate.evaluation import evaluate, headline
+    from tunelane_components.evaluate.evaluation import evaluate
+    from tunelane_components.evaluate.figures import headline
     from tunelane_components.evaluate.report import render
+    from tunelane_components.leaving import leave_quickly
 
+    leave_quickly()
     evaluation = evaluate(
         Path(dataset.path), Path(package.path), Path(champion.path), Path(predictions.path), seed=seed
     )

@@ -3,17 +3,16 @@
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
 
-import msgspec
 import numpy as np
 
 from tunelane_components.etl.record import Record
-from tunelane_components.evaluate.bootstrap import Interval, intervals, paired_delta
+from tunelane_components.evaluate.bootstrap import intervals, label_intervals, paired_delta
+from tunelane_components.evaluate.figures import EVALUATION, Comparison, Evaluation, LabelReport, SliceReport
 from tunelane_components.evaluate.metrics import Indicators, accuracy, confusion_matrix, count, indicators, macro_f1
 from tunelane_components.evaluate.predictions import Prediction, slices_of, write_predictions
 from tunelane_serving.classifier import TextClassifier
-from tunelane_serving.contract import read, write
+from tunelane_serving.contract import write
 from tunelane_serving.cores import usable_cores
 from tunelane_serving.errors import ContractError, InputError
 from tunelane_serving.files import directory_written_atomically, sha256_file
@@ -23,65 +22,9 @@ from tunelane_serving.taxonomy import Taxonomy
 CHALLENGER = "challenger.jsonl"
 FLOOR = "floor.jsonl"
 CHAMPION = "champion.jsonl"
-EVALUATION = "evaluation.json"
 
 _PROGRESS_ROWS = 500
 _logger = logging.getLogger(__name__)
-
-
-class LabelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One label of the taxonomy on the test rows. `support` rows have it, `predicted` rows got it."""
-
-    label: str
-    support: int
-    predicted: int
-    true_positives: int
-    precision: float
-    recall: float
-    f1: float
-
-
-class SliceReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The rows that share one value of a dimension (source: tweets). Few rows give a wide interval, not none."""
-
-    dimension: str
-    value: str
-    rows: int
-    accuracy: float
-    macro_f1: Interval
-
-
-class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Another model on the same rows; `delta` is the challenger's macro-F1 minus its, by the paired bootstrap."""
-
-    model_digest: str
-    macro_f1: float
-    delta: Interval
-
-
-class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A challenger's figures on one test split.
-
-    `labels` and `per_label` stand in taxonomy order, as do both axes of `confusion` (true, predicted). `test_digest` is
-    the SHA-256 of the split's file.
-    """
-
-    labels: tuple[str, ...]
-    rows: int
-    macro_f1: Interval
-    micro_f1: Interval
-    weighted_f1: Interval
-    accuracy: float
-    per_label: tuple[LabelReport, ...]
-    per_slice: tuple[SliceReport, ...]
-    floor: Comparison
-    champion: Comparison | None
-    confusion: tuple[tuple[int, ...], ...]
-    challenger_digest: str
-    taxonomy_digest: str
-    test_digest: str
-    seed: int
-    version: Literal[1] = 1
 
 
 def predict_split(package: Path, records: list[Record]) -> list[Prediction]:
@@ -131,6 +74,7 @@ def summarize(
     predicted = indicators((row.predicted for row in challenger), labels)
     macro, micro, weighted = intervals(truth, predicted, seed=seed)
     counts = count(truth, predicted)
+    by_label = label_intervals(truth, predicted, seed=seed)
     per_label = tuple(
         LabelReport(
             label=label,
@@ -140,6 +84,7 @@ def summarize(
             precision=float(counts.precision[position]),
             recall=float(counts.recall[position]),
             f1=float(counts.f1[position]),
+            f1_interval=by_label[position],
         )
         for position, label in enumerate(labels)
     )
@@ -220,31 +165,6 @@ def evaluate(dataset: Path, package: Path, champion: Path | None, output: Path, 
             write_predictions(scratch / CHAMPION, champion_rows)
         write(scratch / EVALUATION, evaluation)
     return evaluation
-
-
-def read_evaluation(directory: Path) -> Evaluation:
-    """Read `evaluation.json` of a predictions directory; raises ContractError if it is missing or broken."""
-    return read(directory / EVALUATION, Evaluation)
-
-
-def headline(evaluation: Evaluation) -> dict[str, float]:
-    """Give the figures that a run is listed with, by metric name."""
-    figures = {
-        "rows": float(evaluation.rows),
-        "accuracy": evaluation.accuracy,
-        "macro_f1": evaluation.macro_f1.value,
-        "macro_f1_lower": evaluation.macro_f1.lower,
-        "macro_f1_upper": evaluation.macro_f1.upper,
-        "micro_f1": evaluation.micro_f1.value,
-        "weighted_f1": evaluation.weighted_f1.value,
-    }
-    for name, other in (("floor", evaluation.floor), ("champion", evaluation.champion)):
-        if other is not None:
-            figures[f"{name}_macro_f1"] = other.macro_f1
-            figures[f"{name}_delta"] = other.delta.value
-            figures[f"{name}_delta_lower"] = other.delta.lower
-            figures[f"{name}_delta_upper"] = other.delta.upper
-    return figures
 
 
 def _champion_package(directory: Path | None) -> Path | None:

@@ -19,7 +19,9 @@ def export_onnx(model: Input[Model], package: Output[Model], metrics: Output[Met
     from pathlib import Path
 
     from tunelane_components.export.onnx import export_package
+    from tunelane_components.leaving import leave_quickly
 
+    leave_quickly()
     manifest = export_package(Path(model.path), Path(package.path), quantize=quantize)
     sizes_bytes = {file.path: file.size_bytes for file in manifest.files}
     for variant in manifest.variants:

@@ -33,8 +33,10 @@ def gate_model(
 
     from tunelane_components.gate.gate import gate_predictions
     from tunelane_components.gate.report import render
+    from tunelane_components.leaving import leave_quickly
     from tunelane_serving.contract import write
 
+    leave_quickly()
     decided = gate_predictions(
         Path(predictions.path), minimum_f1=minimum_f1, margin=margin, minimum_support=minimum_support, seed=seed
     )
@@ -60,6 +62,8 @@ def report_verdict(verdict: Input[Artifact], summary: Output[Markdown]) -> None:
 
     from tunelane_components.gate.report import render_markdown
     from tunelane_components.gate.verdict import Verdict
+    from tunelane_components.leaving import leave_quickly
     from tunelane_serving.contract import read
 
+    leave_quickly()
     Path(summary.path).write_text(render_markdown(read(Path(verdict.path), Verdict)), encoding="utf-8")

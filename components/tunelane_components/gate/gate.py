@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunelane_components.evaluate.bootstrap import RESAMPLES, Interval, intervals, paired_delta
-from tunelane_components.evaluate.evaluation import CHALLENGER, CHAMPION, FLOOR, read_evaluation
+from tunelane_components.evaluate.bootstrap import RESAMPLES, intervals, paired_delta
+from tunelane_components.evaluate.evaluation import CHALLENGER, CHAMPION, FLOOR
+from tunelane_components.evaluate.figures import Interval, read_evaluation
 from tunelane_components.evaluate.metrics import Indicators, count, indicators, macro_f1
 from tunelane_components.evaluate.predictions import Prediction, read_predictions
 from tunelane_components.gate.verdict import Decision, Outcome, Rule, Verdict

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from tunelane_components.etl.dataset import read_split, read_taxonomy
 from tunelane_components.etl.record import Record
 from tunelane_components.evaluate.metrics import single_label_macro_f1
+from tunelane_components.parity.comparison import ParityBounds, ParityComparison, VariantRows, out_of_bounds
 from tunelane_components.parity.sealing import write_sealed
 from tunelane_components.train.checkpoint import load_model, load_tokenizer, output_names, read_card
 from tunelane_serving.classifier import TextClassifier, probabilities
@@ -19,6 +19,7 @@ from tunelane_serving.errors import InputError, TunelaneError
 from tunelane_serving.package import (
     ParityReport,
     VariantParity,
+    read_manifest,
     verify,
 )
 
@@ -30,38 +31,31 @@ class ParityFailed(TunelaneError):
     """The packaged graphs do not answer as the PyTorch model does."""
 
 
-@dataclass(frozen=True)
-class ParityBounds:
-    """How far a variant may stand from PyTorch.
-
-    fp32 is the same arithmetic in another order: its logits are held. A quantised graph is another model: its labels
-    and its F1 are.
-    """
-
-    max_abs_logit_delta: float = 1e-3
-    min_agreement: float = 0.95
-    min_f1_delta: float = -0.03
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_agreement <= 1:
-            raise InputError(f"min_agreement is {self.min_agreement}; pass a share from 0 to 1.")
-        if not -1 <= self.min_f1_delta <= 1:
-            raise InputError(f"min_f1_delta is {self.min_f1_delta}; pass a difference from -1 to 1, such as -0.03.")
-
-
 def validate_parity(
     checkpoint: Path, dataset: Path, draft: Path, package: Path, *, bounds: ParityBounds, max_rows: int = 400
 ) -> ParityReport:
     """Hold every variant of `draft` against the checkpoint; if all keep the bounds, write the sealed package.
 
-    Rows come from the validation and test splits, spread evenly over text lengths. The sealed package holds the same
-    files, and in its manifest the report, golden rows with measured tolerances, and reference histograms.
+    Raises:
+        DigestMismatch, InputError, ParityFailed: as `measure_parity` and `seal_in_bounds` say; nothing is written.
+    """
+    return seal_in_bounds(
+        measure_parity(checkpoint, dataset, draft, bounds=bounds, max_rows=max_rows), dataset, draft, package
+    )
+
+
+def measure_parity(
+    checkpoint: Path, dataset: Path, draft: Path, *, bounds: ParityBounds, max_rows: int = 400
+) -> ParityComparison:
+    """Run the checkpoint and every variant of `draft` on held-out rows; says what was found, whatever it is.
+
+    Rows come from the validation and test splits, spread evenly over text lengths.
 
     Raises:
         DigestMismatch: dataset, checkpoint and package do not speak of the same taxonomy, or the draft's files are not
             those that were exported.
         InputError: `max_rows` is below 1.
-        ParityFailed: a variant is out of bounds; nothing is written.
+        ParityFailed: a logit is not a finite number; there is nothing to compare.
     """
     if max_rows < 1:
         raise InputError(f"max_rows must be at least 1, not {max_rows}.")
@@ -69,15 +63,16 @@ def validate_parity(
     taxonomy.require_same(card.taxonomy.digest, mine="the dataset", other="the checkpoint")
     if manifest.taxonomy is not None:
         taxonomy.require_same(manifest.taxonomy.digest, mine="the dataset", other="the package")
-    valid = read_split(dataset, "valid")
-    rows = spread_over_lengths([*valid, *read_split(dataset, "test")], max_rows)
+    rows = spread_over_lengths(_held_out(dataset), max_rows)
     texts = [row.text for row in rows]
     truth = np.array([taxonomy.names.index(row.labels[0]) for row in rows])
     _logger.info("PyTorch on %d held-out rows, one at a time", len(rows))
     reference, names = torch_logits(checkpoint, texts, card.max_length_tokens)
     # Compared by name, not by position: a checkpoint whose outputs stand in another order must not pass.
     reference_labels = np.array([taxonomy.names.index(name) if name in taxonomy.names else -1 for name in names])
+    chosen = reference.argmax(-1)
     reports: list[VariantParity] = []
+    answers: list[VariantRows] = []
     for variant in manifest.variants:
         classifier = TextClassifier.open(draft, variant=variant.name)
         logits = np.stack([classifier.logits(text) for text in texts])
@@ -86,15 +81,45 @@ def validate_parity(
             "%s: max |Δlogit| %.2g, %d of %d labels flip, ΔF1 %+.3f",
             variant.name, report.max_abs_logit_delta, report.label_flips, len(rows), report.f1_delta,
         )  # fmt: skip
-        problem = out_of_bounds(report, bounds)
-        if problem:
+        if not np.isfinite(report.max_abs_logit_delta):
             raise ParityFailed(
-                f"{variant.name} does not answer as PyTorch does on {len(rows)} held-out rows: {problem}."
+                f"{variant.name} does not answer as PyTorch does on {len(rows)} held-out rows: "
+                f"{out_of_bounds(report, bounds)}."
             )
         reports.append(report)
-    parity = ParityReport(rows=len(rows), variants=tuple(reports))
-    write_sealed(draft, package, manifest, parity, spread_over_lengths(rows, _GOLDEN_ROWS), valid)
-    return parity
+        answers.append(_rows_of(variant.name, logits, reference_labels[chosen], taxonomy.names))
+    return ParityComparison(
+        report=ParityReport(rows=len(rows), variants=tuple(reports)),
+        bounds=bounds,
+        ids=tuple(row.id for row in rows),
+        labels=tuple(names[position] for position in chosen),
+        scores=tuple(probabilities(reference).max(-1).tolist()),
+        variants=tuple(answers),
+    )
+
+
+def seal_in_bounds(comparison: ParityComparison, dataset: Path, draft: Path, package: Path) -> ParityReport:
+    """Write the sealed package if every variant keeps its bounds; gives the report that is in it.
+
+    The sealed package holds the draft's files, and in its manifest the report, golden rows with measured tolerances,
+    and reference histograms.
+
+    Raises:
+        ParityFailed: a variant is out of bounds; nothing is written.
+    """
+    if comparison.problem:
+        raise ParityFailed(comparison.problem)
+    compared = set(comparison.ids)
+    rows = [row for row in _held_out(dataset) if row.id in compared]
+    write_sealed(
+        draft,
+        package,
+        read_manifest(draft),
+        comparison.report,
+        spread_over_lengths(rows, _GOLDEN_ROWS),
+        read_split(dataset, "valid"),
+    )
+    return comparison.report
 
 
 def compare(
@@ -126,20 +151,6 @@ def compare(
     )
 
 
-def out_of_bounds(report: VariantParity, bounds: ParityBounds) -> str:
-    """Say what about a variant is out of bounds, in words with figures; an empty string where nothing is."""
-    # NaN in one row of many would pass as a label like any other.
-    if not np.isfinite(report.max_abs_logit_delta):
-        return f"max |Δlogit| is {report.max_abs_logit_delta}: a logit is not a finite number"
-    if report.variant == "fp32" and not report.max_abs_logit_delta <= bounds.max_abs_logit_delta:
-        return f"max |Δlogit| is {report.max_abs_logit_delta:.2g}, {bounds.max_abs_logit_delta:.2g} is allowed"
-    if not report.agreement >= bounds.min_agreement:
-        return f"{report.agreement:.1%} of labels agree, {bounds.min_agreement:.1%} are needed"
-    if not report.f1_delta >= bounds.min_f1_delta:
-        return f"macro-F1 changes by {report.f1_delta:+.3f}, {bounds.min_f1_delta:+.3f} is allowed"
-    return ""
-
-
 def spread_over_lengths(records: Sequence[Record], count: int) -> list[Record]:
     """Choose at most `count` records, evenly spaced in order of text length: from two up, shortest and longest too."""
     ordered = sorted(records, key=lambda record: (len(record.text), record.id))
@@ -163,3 +174,19 @@ def torch_logits(
         ]
     logits: NDArray[np.float32] = torch.stack(rows).numpy()
     return logits, output_names(model)
+
+
+def _held_out(dataset: Path) -> list[Record]:
+    return [*read_split(dataset, "valid"), *read_split(dataset, "test")]
+
+
+def _rows_of(
+    variant: str, logits: NDArray[np.float32], reference_labels: NDArray[np.int64], names: Sequence[str]
+) -> VariantRows:
+    """Give what a variant chose on each row and its score of the label that PyTorch chose, -1 being none of ours."""
+    scores = probabilities(logits)[np.arange(len(logits)), reference_labels]
+    return VariantRows(
+        variant=variant,
+        labels=tuple(names[position] for position in logits.argmax(-1)),
+        scores=tuple(np.where(reference_labels >= 0, scores, 0.0).tolist()),
+    )

@@ -17,9 +17,11 @@ def resolve_champion(model_name: str, registry_uri: str, champion: Output[Model]
     """
     from pathlib import Path
 
+    from tunelane_components.leaving import leave_quickly
     from tunelane_components.registry.champion import fetch_champion
     from tunelane_components.registry.open import open_registry
 
+    leave_quickly()
     found = fetch_champion(open_registry(registry_uri), model_name, Path(champion.path))
     if found is None:
         return ""
@@ -44,8 +46,10 @@ def register_candidate(
     """
     from pathlib import Path
 
+    from tunelane_components.leaving import leave_quickly
     from tunelane_components.registry.candidate import register_promoted
     from tunelane_components.registry.open import open_registry
 
+    leave_quickly()
     registry = open_registry(registry_uri)
     return register_promoted(registry, model_name, Path(package.path), Path(verdict.path), run_id=run_id).version

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -25,8 +26,32 @@ class ModelVersion:
     taxonomy_digest: str
 
 
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version as the registry lists it.
+
+    `digest` is empty where another tool registered it. `package` is where the package lies. `tags` are all that it has.
+    """
+
+    name: str
+    version: str
+    digest: str
+    registered_at: datetime
+    is_champion: bool
+    package: Path
+    tags: Mapping[str, str]
+
+
 class Registry(Protocol):
     """Model versions by name, with one champion a name."""
+
+    def names(self) -> list[str]:
+        """The models by name, sorted; none where there is no registry yet."""
+        ...
+
+    def versions(self, name: str) -> list[RegisteredVersion]:
+        """The versions of `name`, the newest first; none where there is no such model."""
+        ...
 
     def register_candidate(self, name: str, package: Path, tags: Mapping[str, str]) -> ModelVersion:
         """Store a verified package as a new version of `name`; the same digest again gives the version it has."""

@@ -11,12 +11,13 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tunelane_components.registry.interface import ChampionMoved, ModelVersion, require_model_name
+from tunelane_components.registry.interface import ChampionMoved, ModelVersion, RegisteredVersion, require_model_name
 from tunelane_serving.errors import InputError, TunelaneError
 from tunelane_serving.files import locked
 from tunelane_serving.package import package_digest, put_package, read_manifest
@@ -51,6 +52,32 @@ class MlflowRegistry:
             raise InputError(f"The registry's path {str(database)!r} has '%', '?' or '#'. Choose another directory.")
         self._database = database
         self._opened: Any = None
+
+    def names(self) -> list[str]:
+        """The models by name, sorted; none, and nothing is made, where there is no registry yet.
+
+        Raises:
+            InputError: the file is no registry.
+        """
+        if not self._exists():
+            return []
+        with self._client() as client:
+            return sorted(str(model.name) for model in _every_page(client.search_registered_models))
+
+    def versions(self, name: str) -> list[RegisteredVersion]:
+        """The versions of `name`, the newest first; none where there is no such model.
+
+        Raises:
+            InputError: the name cannot be used, or the file is no registry.
+        """
+        require_model_name(name)
+        if not self._exists():
+            return []
+        with self._client() as client:
+            champion = _champion_version(client, name)
+            found = list(_every_page(client.search_model_versions, f"name = '{name}'"))
+        listed = [self._listed(version, champion) for version in found]
+        return sorted(listed, key=lambda version: int(version.version), reverse=True)
 
     def register_candidate(self, name: str, package: Path, tags: Mapping[str, str]) -> ModelVersion:
         """Store a verified package as a new version of `name`; the same digest again gives the version it has.
@@ -129,6 +156,18 @@ class MlflowRegistry:
         put_package(self._package_path(digest), target, digest)
         return found
 
+    def _listed(self, found: Any, champion: str | None) -> RegisteredVersion:
+        digest = str(found.tags.get(_DIGEST_TAG, ""))
+        return RegisteredVersion(
+            name=str(found.name),
+            version=str(found.version),
+            digest=digest,
+            registered_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+            is_champion=str(found.version) == champion,
+            package=self._package_path(digest) if digest else Path(str(found.source)),
+            tags=dict(found.tags),
+        )
+
     def _package_path(self, digest: str) -> Path:
         """Where a package lies: beside the database, so that the directory can be moved as a whole."""
         return self._database.parent / "packages" / digest
@@ -187,6 +226,17 @@ def _open_client(database: Path) -> Any:
     # The registry's tables are opened, and made, on first use.
     client.search_registered_models(max_results=1)
     return client
+
+
+def _every_page(search: Callable[..., Any], *arguments: str) -> Iterator[Any]:
+    """What an MLflow search finds, all of it: one call gives a page."""
+    token = None
+    while True:
+        page = search(*arguments, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _create_model(client: Any, name: str) -> None:

@@ -22,16 +22,30 @@ _LONGEST_REASON_CHARACTERS = 240
 
 
 class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One epoch of training: mean training loss, validation macro-F1, seconds since the start."""
+    """One epoch of training: mean training loss, validation macro-F1, seconds since the start, its last step.
+
+    `step` is 0 where it was not recorded.
+    """
 
     epoch: int
     train_loss: float
     valid_macro_f1: float
     elapsed_s: float
+    step: int = 0
+
+
+class LossPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Training loss at a step: the mean over the steps since the point before."""
+
+    step: int
+    loss: float
 
 
 class CheckpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a checkpoint was trained from and on. `data_digest` is empty where it was trained elsewhere."""
+    """What a checkpoint was trained from and on, and how training went.
+
+    `data_digest`, `history` and `losses` are empty where it was trained elsewhere.
+    """
 
     taxonomy: Taxonomy
     base_model: BaseModel
@@ -40,6 +54,7 @@ class CheckpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, float] = {}
     options: dict[str, str | int | float] = {}
     history: tuple[Epoch, ...] = ()
+    losses: tuple[LossPoint, ...] = ()
     version: Literal[1] = 1
 
 

@@ -1,7 +1,7 @@
 """The KFP components of this stage."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
 
 from tunelane_components.images import TRAINER
 
@@ -11,6 +11,7 @@ def train_lora(
     dataset: Input[Dataset],
     model: Output[Model],
     metrics: Output[Metrics],
+    report: Output[HTML],
     base_model: str,
     rank: int = 8,
     alpha: int = 16,
@@ -30,6 +31,7 @@ def train_lora(
         dataset: The dataset directory of build_dataset.
         model: The merged checkpoint with its tokenizer and card.
         metrics: Best validation macro-F1, its epoch, training rows.
+        report: The learning curve and the options as a page.
         base_model: A directory, a gs:// URI or a Hugging Face hub id.
         rank: LoRA rank.
         alpha: LoRA alpha; the update is scaled by alpha / rank.
@@ -45,9 +47,12 @@ def train_lora(
     """
     from pathlib import Path
 
+    from tunelane_components.leaving import leave_quickly
     from tunelane_components.train.lora import LoraOptions
     from tunelane_components.train.lora import train_lora as train
+    from tunelane_components.train.report import render
 
+    leave_quickly()
     options = LoraOptions(
         rank=rank,
         alpha=alpha,
@@ -66,6 +71,7 @@ def train_lora(
     model.metadata["base_model"] = card.base_model.uri
     for name, value in card.metrics.items():
         metrics.log_metric(name, value)
+    Path(report.path).write_text(render(card), encoding="utf-8")
 
 
 @dsl.component(base_image=TRAINER, install_kfp_package=False)
@@ -89,10 +95,12 @@ def import_checkpoint(
     from pathlib import Path
 
     from tunelane_components.etl.taxonomy import load_taxonomy
+    from tunelane_components.leaving import leave_quickly
     from tunelane_components.storage import local_copy
     from tunelane_components.train.checkpoint import TAXONOMY
     from tunelane_components.train.importing import import_checkpoint as bring_in
 
+    leave_quickly()
     with tempfile.TemporaryDirectory() as scratch:
         given = load_taxonomy(local_copy(taxonomy, Path(scratch), what="taxonomy")) if taxonomy else None
     bring_in(checkpoint, Path(model.path), taxonomy=given, base_model=base_model, max_length_tokens=max_length_tokens)

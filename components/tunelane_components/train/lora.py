@@ -14,6 +14,7 @@ from tunelane_components.train.base_model import described, fetch_base_model
 from tunelane_components.train.checkpoint import (
     CheckpointCard,
     Epoch,
+    LossPoint,
     load_tokenizer,
     name_outputs,
     one_line,
@@ -21,6 +22,7 @@ from tunelane_components.train.checkpoint import (
     write_card,
 )
 from tunelane_components.train.environment import prepare_torch_environment
+from tunelane_components.train.progress import Step, epoch_line, step_line
 from tunelane_serving.cores import usable_cores
 from tunelane_serving.errors import InputError
 from tunelane_serving.files import directory_written_atomically
@@ -91,6 +93,7 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
         model = _with_adapters(base, options)
         on_gpu = torch.cuda.is_available()
         history: list[Epoch] = []
+        losses: list[LossPoint] = []
         trainer = Trainer(
             model=model,
             args=TrainingArguments(
@@ -121,7 +124,7 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
             compute_metrics=lambda answer: {
                 "macro_f1": single_label_macro_f1(answer.label_ids, answer.predictions.argmax(-1), len(taxonomy.labels))
             },
-            callbacks=[_progress(history)],
+            callbacks=[_progress(history, losses)],
         )
         _drop_default_printer(trainer)
         trainer.train()
@@ -142,6 +145,7 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
             metrics={"valid_macro_f1": best.valid_macro_f1, "best_epoch": best.epoch, "train_rows": len(train)},
             options=asdict(options),
             history=tuple(history),
+            losses=tuple(losses),
         )
         write_card(checkpoint, card)
     return card
@@ -222,15 +226,15 @@ def _drop_default_printer(trainer: Any) -> None:
     trainer.remove_callback(PrinterCallback)
 
 
-def _progress(history: list[Epoch]) -> Any:
-    """Make a Trainer callback that logs step, loss, validation F1 and time left, and fills `history` epoch by epoch."""
+def _progress(history: list[Epoch], losses: list[LossPoint]) -> Any:
+    """Make a Trainer callback that logs step, loss, validation F1 and time left, and fills `history` and `losses`."""
     import logging
 
     from transformers import TrainerCallback
 
     logger = logging.getLogger(__name__)
     started_s = time.monotonic()
-    losses: list[float] = []
+    epoch_losses: list[float] = []
 
     class Progress(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
         """One line a log step and one an epoch."""
@@ -238,24 +242,22 @@ def _progress(history: list[Epoch]) -> Any:
         def on_log(self, _args: Any, state: Any, _control: Any, logs: dict[str, float], **_: Any) -> None:
             if "loss" not in logs:
                 return
-            losses.append(logs["loss"])
+            epoch_losses.append(logs["loss"])
+            losses.append(LossPoint(state.global_step, logs["loss"]))
             elapsed_s = time.monotonic() - started_s
             left_s = elapsed_s / max(state.global_step, 1) * (state.max_steps - state.global_step)
-            logger.info(
-                "step %d/%d loss %.3f, about %.0f s left", state.global_step, state.max_steps, logs["loss"], left_s
-            )
+            logger.info(step_line(Step(state.global_step, state.max_steps, logs["loss"], left_s)))
 
         def on_evaluate(self, _args: Any, state: Any, _control: Any, metrics: dict[str, float], **_: Any) -> None:
             epoch = Epoch(
                 epoch=round(state.epoch),
-                train_loss=sum(losses) / len(losses),
+                train_loss=sum(epoch_losses) / len(epoch_losses),
                 valid_macro_f1=metrics["eval_macro_f1"],
                 elapsed_s=round(time.monotonic() - started_s, 1),
+                step=state.global_step,
             )
             history.append(epoch)
-            losses.clear()
-            logger.info(
-                "epoch %d: validation macro-F1 %.3f, %.0f s", epoch.epoch, epoch.valid_macro_f1, epoch.elapsed_s
-            )
+            epoch_losses.clear()
+            logger.info(epoch_line(epoch.epoch, epoch.valid_macro_f1, epoch.elapsed_s))
 
     return Progress()

@@ -9,25 +9,30 @@ from kfp import compiler, dsl
 
 from tunelane_components.etl.component import build_dataset
 from tunelane_components.etl.dataset import read_split, read_summary, read_taxonomy
+from tunelane_components.etl.report import render
 from tunelane_serving.errors import InputError
 
 
 @pytest.fixture
-def artifacts(tmp_path: Path) -> tuple[dsl.Dataset, dsl.Metrics]:
+def artifacts(tmp_path: Path) -> tuple[dsl.Dataset, dsl.Metrics, dsl.HTML]:
     # kfp makes the directory of an output before the task starts.
     directory = tmp_path / "artifacts" / "dataset"
     directory.mkdir(parents=True)
-    return dsl.Dataset(uri=str(directory)), dsl.Metrics(uri=str(tmp_path / "artifacts" / "metrics"))
+    metrics, report = (tmp_path / "artifacts" / name for name in ("metrics", "report"))
+    return dsl.Dataset(uri=str(directory)), dsl.Metrics(uri=str(metrics)), dsl.HTML(uri=str(report))
 
 
 def test_the_component_writes_the_dataset_its_metadata_and_metrics(
-    tickets: list[dict[str, Any]], write_jsonl: Callable[..., Path], artifacts: tuple[dsl.Dataset, dsl.Metrics]
+    tickets: list[dict[str, Any]],
+    write_jsonl: Callable[..., Path],
+    artifacts: tuple[dsl.Dataset, dsl.Metrics, dsl.HTML],
 ) -> None:
-    dataset, metrics = artifacts
+    dataset, metrics, report = artifacts
     data = write_jsonl([*tickets, {"text": "", "label": "praise"}])
-    build_dataset.python_func(str(data), dataset, metrics, id_field="key", rows=200)
+    build_dataset.python_func(str(data), dataset, metrics, report, id_field="key", rows=200)
     summary = read_summary(Path(dataset.path))
     assert summary.rows_kept == 200
+    assert Path(report.path).read_text(encoding="utf-8") == render(summary)
     assert dataset.metadata == {"digest": summary.digest, "taxonomy_digest": summary.taxonomy_digest, "rows": 200}
     assert metrics.metadata == {
         "rows_read": 301,
@@ -41,21 +46,21 @@ def test_the_component_writes_the_dataset_its_metadata_and_metrics(
 
 
 def test_the_component_reads_remote_data_and_taxonomy(
-    tickets: list[dict[str, Any]], artifacts: tuple[dsl.Dataset, dsl.Metrics]
+    tickets: list[dict[str, Any]], artifacts: tuple[dsl.Dataset, dsl.Metrics, dsl.HTML]
 ) -> None:
-    dataset, metrics = artifacts
+    dataset, metrics, report = artifacts
     files = fsspec.filesystem("memory")
     files.pipe_file("/component/input.jsonl", "\n".join(map(json.dumps, tickets)).encode())
     files.pipe_file("/component/labels.yaml", b"labels: [praise, delivery, billing]")
     build_dataset.python_func(
-        "memory://component/input.jsonl", dataset, metrics, taxonomy="memory://component/labels.yaml"
+        "memory://component/input.jsonl", dataset, metrics, report, taxonomy="memory://component/labels.yaml"
     )
     summary = read_summary(Path(dataset.path))
     assert summary.data_file == "input.jsonl"
     assert read_taxonomy(Path(dataset.path)).names == ("praise", "delivery", "billing")
 
 
-def test_the_component_names_what_is_missing(artifacts: tuple[dsl.Dataset, dsl.Metrics]) -> None:
+def test_the_component_names_what_is_missing(artifacts: tuple[dsl.Dataset, dsl.Metrics, dsl.HTML]) -> None:
     with pytest.raises(InputError, match=r"^No such file or directory: /no/rows\.csv\. Pass --set data="):
         build_dataset.python_func("/no/rows.csv", *artifacts)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from tunelane_components.evaluate import bootstrap
-from tunelane_components.evaluate.bootstrap import intervals, paired_delta
+from tunelane_components.evaluate.bootstrap import intervals, label_intervals, paired_delta
 from tunelane_components.evaluate.metrics import count, macro_f1
 
 
@@ -34,6 +34,19 @@ def test_the_interval_is_that_of_a_plain_loop_over_resamples():
     # (199 + 1) * 0.025: the 5th smallest and the 5th largest
     assert (macro.lower, macro.upper) == pytest.approx((sorted(values)[4], sorted(values)[-5]), abs=1e-12)
     assert macro.value == float(macro_f1(count(truth, predicted)))
+
+
+def test_a_labels_interval_is_that_of_a_plain_loop_over_resamples():
+    truth, predicted = drawn(rows=60, labels=3, right=0.6, seed=1)
+    generator = np.random.default_rng(5)
+    values = []
+    for _ in range(199):
+        rows = generator.integers(0, 60, 60)
+        values.append(f1_score(truth[rows].argmax(1), predicted[rows].argmax(1), average=None, labels=range(3)))
+    for label, interval in enumerate(label_intervals(truth, predicted, resamples=199, seed=5)):
+        ordered = sorted(value[label] for value in values)
+        assert (interval.lower, interval.upper) == pytest.approx((ordered[4], ordered[-5]), abs=1e-12)
+        assert interval.value == count(truth, predicted).f1[label]
 
 
 def test_the_interval_covers_the_true_figure_about_as_often_as_it_says():

@@ -5,7 +5,7 @@ import pytest
 from kfp import dsl
 
 from tunelane_components.evaluate.component import evaluate_model
-from tunelane_components.evaluate.evaluation import read_evaluation
+from tunelane_components.evaluate.figures import read_evaluation
 
 
 def test_the_component_writes_predictions_metrics_confusion_and_report(

@@ -12,11 +12,10 @@ from tunelane_components.evaluate.evaluation import (
     CHALLENGER,
     CHAMPION,
     FLOOR,
-    Evaluation,
     evaluate,
     predict_split,
-    read_evaluation,
 )
+from tunelane_components.evaluate.figures import Evaluation, read_evaluation
 from tunelane_components.evaluate.predictions import read_predictions
 from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.contract import encode, read, write_lines
@@ -72,6 +71,9 @@ def test_a_first_model_is_evaluated_against_the_floor(dataset: Path, package: Pa
     negative, positive = evaluation.per_label
     assert (negative.label, negative.support, negative.predicted, negative.true_positives) == ("negative", 15, 16, 15)
     assert negative.f1 == pytest.approx(30 / 31)
+    for row in (negative, positive):
+        assert row.f1_interval is not None
+        assert row.f1_interval.lower <= row.f1_interval.value == row.f1 <= row.f1_interval.upper
     assert (positive.precision, positive.recall) == (1.0, 15 / 16)
     assert evaluation.macro_f1.value == pytest.approx((negative.f1 + positive.f1) / 2)
     assert evaluation.floor.delta.value == pytest.approx(evaluation.macro_f1.value - evaluation.floor.macro_f1)
@@ -149,7 +151,17 @@ def test_a_multi_label_package_is_refused(dataset: Path, tmp_path: Path, tiny_pa
 
 
 def test_version_1_of_the_contract_loads_for_ever():
-    evaluation = read(GOLDEN / "evaluation_v1.json", Evaluation)
+    path = GOLDEN / "evaluation_v1_label_intervals.json"
+    evaluation = read(path, Evaluation)
     assert evaluation.champion is not None
     assert evaluation.labels == ("negative", "positive")
-    assert msgspec.json.format(encode(evaluation), indent=2) + b"\n" == (GOLDEN / "evaluation_v1.json").read_bytes()
+    assert msgspec.json.format(encode(evaluation), indent=2) + b"\n" == path.read_bytes()
+
+
+def test_an_evaluation_from_before_label_intervals_loads_without_them():
+    before, now = (
+        read(GOLDEN / name, Evaluation) for name in ("evaluation_v1.json", "evaluation_v1_label_intervals.json")
+    )
+    assert [row.f1_interval for row in before.per_label] == [None, None]
+    rows = tuple(msgspec.structs.replace(row, f1_interval=None) for row in now.per_label)
+    assert msgspec.structs.replace(now, per_label=rows) == before

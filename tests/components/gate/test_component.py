@@ -5,7 +5,8 @@ import msgspec
 import pytest
 from kfp import dsl
 
-from tunelane_components.evaluate.evaluation import CHALLENGER, CHAMPION, EVALUATION, FLOOR, summarize
+from tunelane_components.evaluate.evaluation import CHALLENGER, CHAMPION, FLOOR, summarize
+from tunelane_components.evaluate.figures import EVALUATION
 from tunelane_components.evaluate.predictions import Prediction, write_predictions
 from tunelane_components.gate.component import gate_model, report_verdict
 from tunelane_components.gate.gate import gate_predictions

@@ -1,9 +1,11 @@
+import functools
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -298,3 +300,50 @@ assert threading.active_count() == 1, threading.enumerate()
         capture_output=True, text=True, check=False, env=environment,
     )  # fmt: skip
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_models_and_versions_are_listed_the_newest_first_with_their_champion(
+    registry: MlflowRegistry, database: Path, package: Path, challenger: Path
+) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    registry.register_candidate("tickets", package, {})
+    for path, tags in ((package, {"tunelane.run_id": "run-7"}), (challenger, {})):
+        registry.register_candidate("sentiment", path, tags)
+    registry.move_champion("sentiment", expected=None, to="1")
+    assert registry.names() == ["sentiment", "tickets"]
+    newest, oldest = registry.versions("sentiment")
+    assert (newest.version, newest.is_champion, newest.digest) == ("2", False, package_digest(challenger))
+    assert (oldest.version, oldest.is_champion, oldest.digest) == ("1", True, package_digest(package))
+    assert oldest.tags["tunelane.run_id"] == "run-7"
+    assert before <= oldest.registered_at <= newest.registered_at <= datetime.now(UTC)
+    verify(oldest.package, expected_digest=oldest.digest)
+    assert registry.versions("nobody") == []
+
+
+def test_more_models_and_versions_than_a_page_holds_are_all_listed(
+    registry: MlflowRegistry, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{database}", f"sqlite:///{database}")
+    for name in "abc":
+        client.create_registered_model(name)
+    for _ in range(12):
+        client.create_model_version("a", "/somewhere")
+    for search, size in (("search_registered_models", 2), ("search_model_versions", 5)):
+        monkeypatch.setattr(
+            MlflowClient, search, functools.partialmethod(getattr(MlflowClient, search), max_results=size)
+        )
+    monkeypatch.setattr("tunelane_components.registry.mlflow_registry._open_client", lambda _: client)
+    assert registry.names() == ["a", "b", "c"]
+    assert [version.version for version in registry.versions("a")] == [str(number) for number in range(12, 0, -1)]
+    # Another tool's: it has no digest, and its package is wherever that tool says.
+    assert {(version.digest, version.package) for version in registry.versions("a")} == {("", Path("/somewhere"))}
+
+
+def test_listing_where_there_is_no_registry_makes_none(database: Path) -> None:
+    registry = MlflowRegistry(database)
+    assert registry.names() == registry.versions("sentiment") == []
+    assert not database.parent.exists()
+    with pytest.raises(InputError, match="cannot be used"):
+        registry.versions("it's")

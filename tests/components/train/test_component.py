@@ -5,6 +5,7 @@ from kfp import compiler, dsl
 
 from tunelane_components.train.checkpoint import read_card
 from tunelane_components.train.component import import_checkpoint, train_lora
+from tunelane_components.train.report import render
 from tunelane_serving.contract import read
 from tunelane_serving.errors import InputError
 from tunelane_serving.taxonomy import Taxonomy
@@ -21,11 +22,12 @@ def model(tmp_path: Path) -> dsl.Model:
 def test_train_lora_writes_the_checkpoint_its_metadata_and_metrics(
     tiny_encoder: Path, toy_dataset: Path, model: dsl.Model, tmp_path: Path
 ) -> None:
-    metrics = dsl.Metrics(uri=str(tmp_path / "metrics"))
+    metrics, report = dsl.Metrics(uri=str(tmp_path / "metrics")), dsl.HTML(uri=str(tmp_path / "report"))
     train_lora.python_func(
         dsl.Dataset(uri=str(toy_dataset)),
         model,
         metrics,
+        report,
         base_model=str(tiny_encoder),
         rank=2,
         alpha=3,
@@ -56,6 +58,7 @@ def test_train_lora_writes_the_checkpoint_its_metadata_and_metrics(
     assert model.metadata == {"taxonomy_digest": card.taxonomy.digest, "base_model": tiny_encoder.name}
     assert metrics.metadata == card.metrics
     assert set(card.metrics) == {"valid_macro_f1", "best_epoch", "train_rows"}
+    assert Path(report.path).read_text(encoding="utf-8") == render(card)
 
 
 def test_train_lora_has_the_defaults_of_its_options() -> None:
@@ -70,7 +73,12 @@ def test_train_lora_has_the_defaults_of_its_options() -> None:
 def test_train_lora_refuses_options_before_it_reads_anything(model: dsl.Model, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^epochs must be at least 1"):
         train_lora.python_func(
-            dsl.Dataset(uri="/missing"), model, dsl.Metrics(uri=str(tmp_path / "metrics")), base_model="x", epochs=0
+            dsl.Dataset(uri="/missing"),
+            model,
+            dsl.Metrics(uri=str(tmp_path / "metrics")),
+            dsl.HTML(uri=str(tmp_path / "report")),
+            base_model="x",
+            epochs=0,
         )
 
 

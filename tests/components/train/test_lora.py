@@ -115,6 +115,16 @@ def test_the_card_says_what_the_checkpoint_comes_from(
     assert 0 < card.history[0].elapsed_s <= card.history[-1].elapsed_s
 
 
+def test_the_card_keeps_the_learning_curve(toy_checkpoint: Path) -> None:
+    card = read_card(toy_checkpoint)
+    steps = [point.step for point in card.losses]
+    assert steps == sorted(set(steps))
+    assert len(steps) >= 5 * len(card.history)
+    first = [point.loss for point in card.losses if point.step <= card.history[0].step]
+    assert card.history[0].train_loss == pytest.approx(sum(first) / len(first))
+    assert [epoch.step for epoch in card.history] == [card.history[0].step * epoch.epoch for epoch in card.history]
+
+
 def test_a_seed_gives_the_same_weights_and_another_seed_others(
     tiny_encoder: Path, toy_dataset: Path, toy_options: LoraOptions, tmp_path: Path
 ) -> None:
