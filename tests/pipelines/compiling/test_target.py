@@ -1,0 +1,161 @@
+"""What differs by target, against what kfp's own task methods write, and the time limit as a process meets it."""
+
+import itertools
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+
+from tunelane_components.etl.component import build_dataset
+from tunelane_components.gate.component import report_verdict
+from tunelane_components.train.component import train_lora
+from tunelane_pipelines.catalog import MODULE_BY_PIPELINE, load_pipeline
+from tunelane_pipelines.compiling.files import load_components
+from tunelane_pipelines.compiling.ir import component_name, container_tasks, deployment_of
+from tunelane_pipelines.compiling.resources import GPUS, NEEDS_BY_COMPONENT, TARGETS
+from tunelane_pipelines.compiling.target import for_component, for_target
+
+_PINNED = "registry.example/lane@sha256:" + "0" * 64
+
+
+def _tasks(spec: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Component, task and container of every task."""
+    executors = deployment_of(spec).executors
+    for task, label in container_tasks(spec):
+        yield component_name(executors[label]), task, executors[label].container
+
+
+def _by_hand(cpu: str, memory: str, accelerator: str) -> Any:
+    """Train with settings made by kfp's own methods."""
+
+    @dsl.pipeline(name="by-hand")
+    def pipeline() -> None:
+        dataset = build_dataset(data="data.csv").set_caching_options(False)
+        dataset.set_cpu_limit("4").set_memory_limit("16G").set_retry(2, "60s", 2.0, "3600s")
+        trained = train_lora(dataset=dataset.outputs["dataset"], base_model="base").set_caching_options(False)
+        trained.set_cpu_limit(cpu).set_memory_limit(memory).set_retry(1, "60s", 2.0, "3600s")
+        if accelerator:
+            trained.set_accelerator_type(accelerator).set_accelerator_limit(1)
+
+    return pipeline.pipeline_spec
+
+
+def _untouched() -> Any:
+    @dsl.pipeline(name="by-hand")
+    def pipeline() -> None:
+        dataset = build_dataset(data="data.csv")
+        train_lora(dataset=dataset.outputs["dataset"], base_model="base")
+
+    return pipeline.pipeline_spec
+
+
+@pytest.mark.parametrize(
+    ("target", "gpu", "cpu", "memory", "accelerator"),
+    [
+        ("vertex", "l4", "8", "32G", "NVIDIA_L4"),
+        ("vertex", "a100", "12", "85G", "NVIDIA_TESLA_A100"),
+        ("vertex", "none", "8", "32G", ""),
+        ("kubeflow", "l4", "6", "24G", "nvidia.com/gpu"),
+        ("kubeflow", "a100", "10", "70G", "nvidia.com/gpu"),
+        ("kubeflow", "none", "8", "32G", ""),
+    ],
+)
+def test_the_result_is_what_kfp_s_own_task_methods_write(
+    target: str, gpu: str, cpu: str, memory: str, accelerator: str
+) -> None:
+    ours = for_target(_untouched(), target, {}, gpu)
+    deployment = deployment_of(ours)
+    for executor in deployment.executors.values():
+        assert executor.container.command[0] == "timeout"
+        del executor.container.command[:3]
+    kfps = _by_hand(cpu, memory, accelerator)
+    assert deployment == deployment_of(kfps)
+    ours.deployment_spec.CopyFrom(kfps.deployment_spec)
+    assert ours == kfps
+
+
+@pytest.mark.parametrize("name", MODULE_BY_PIPELINE)
+@pytest.mark.parametrize(("target", "gpu"), itertools.product(TARGETS, GPUS))
+def test_every_task_of_every_pipeline_gets_what_the_table_says(name: str, target: str, gpu: str) -> None:
+    for component, task, container in _tasks(for_target(load_pipeline(name).pipeline_spec, target, {}, gpu)):
+        needs = NEEDS_BY_COMPONENT[component]
+        assert container.command[:4] == ["timeout", "--kill-after=30", str(needs.timeout_s), "sh"]
+        assert container.resources.HasField("accelerator") == (component == "train_lora" and gpu != "none")
+        assert task.retry_policy.max_retry_count == needs.retries
+        assert task.HasField("retry_policy") == (needs.retries > 0)
+
+
+def test_the_given_ir_is_left_as_it_is() -> None:
+    spec = load_pipeline("train-classifier").pipeline_spec
+    before = spec.SerializeToString(deterministic=True)
+    first = for_target(spec, "vertex", {}, "l4")
+    assert spec.SerializeToString(deterministic=True) == before
+    assert for_target(spec, "vertex", {}, "l4") == first
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_result_is_reused_only_where_that_cannot_lie(target: str) -> None:
+    spec = load_pipeline("train-classifier").pipeline_spec
+    logical = {container.image for _, _, container in _tasks(spec)}
+
+    def reused(reference: str) -> set[str]:
+        changed = for_target(spec, target, dict.fromkeys(logical, reference), "l4")
+        return {name for name, task, _ in _tasks(changed) if task.caching_options.enable_cache}
+
+    assert reused("registry.example/lane:latest") == set()
+    assert reused(_PINNED) == (
+        {"export_onnx", "validate_parity", "evaluate_model", "gate_model", "report_verdict"}
+        if target == "vertex"
+        else set()
+    )
+
+
+def test_a_component_s_file_gets_its_image_and_nothing_that_ties_it_to_a_target() -> None:
+    for name, component in load_components().items():
+        spec = component.pipeline_spec
+        logical = component.component_spec.implementation.container.image
+        ((_, task, container),) = _tasks(for_component(spec, {logical: _PINNED}))
+        assert container.image == _PINNED, name
+        assert container.command[0] == "sh"
+        assert not container.HasField("resources")
+        assert not task.HasField("retry_policy")
+        assert not task.caching_options.enable_cache
+
+
+@pytest.fixture
+def command_line() -> list[str]:
+    """What a container of report_verdict runs on a cluster, its limit cut to half a second."""
+    ((_, _, container),) = _tasks(for_target(report_verdict.pipeline_spec, "kubeflow", {}, "none"))
+    head, kill_after, _, *rest = container.command
+    return [head, kill_after, "0.5", *rest, *container.args]
+
+
+def _environment_with_python(directory: Path, body: str) -> dict[str, str]:
+    """An environment in which `python3` is a shell script."""
+    script = directory / "python3"
+    script.write_text(f"#!/bin/sh\n{body}\n")
+    script.chmod(0o755)
+    return {"PATH": f"{directory}:{os.environ['PATH']}"}
+
+
+def test_a_task_that_takes_too_long_is_stopped_and_ends_with_124(command_line: list[str], tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    environment = _environment_with_python(tmp_path, f"echo $$ > {pid_file}; exec sleep 60")
+    started_s = time.monotonic()
+    finished = subprocess.run(command_line, check=False, env=environment)
+    assert finished.returncode == 124
+    assert time.monotonic() - started_s < 10
+    while Path("/proc", pid_file.read_text().strip()).exists():
+        assert time.monotonic() - started_s < 10, "the component's process outlived its limit"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_a_task_in_time_keeps_its_own_exit_code(code: int, command_line: list[str], tmp_path: Path) -> None:
+    environment = _environment_with_python(tmp_path, f"exit {code}")
+    assert subprocess.run(command_line, check=False, env=environment).returncode == code
