@@ -78,13 +78,16 @@ def load_settings(profile: Path | None = None, **overrides: Any) -> Settings:
 
     Raises:
         InputError: the profile is missing or broken, has an unknown key or a value of the wrong type; or an override is
-            not a setting.
+            not a setting; or `.env` is not UTF-8.
     """
     for name in overrides:
         if name not in Settings.model_fields:
             raise InputError(no_such("setting", name, Settings.model_fields))
     given = {"profile": profile, **overrides}
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except UnicodeDecodeError as error:
+        raise InputError(f".env: not UTF-8 at byte {error.start}. Save it as UTF-8.") from error
 
 
 def local_deployment(settings: Settings, model: str) -> Path:

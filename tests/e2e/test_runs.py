@@ -4,6 +4,7 @@ One file, because its tests share a run that takes a minute, and a file's tests 
 """
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,10 @@ import pytest
 
 from tests.e2e.place import SMALL, Place, Promoted
 from tunelane_components.etl.taxonomy import load_taxonomy
-from tunelane_components.evaluate.evaluation import read_evaluation
+from tunelane_components.evaluate.figures import read_evaluation
 from tunelane_components.gate.verdict import Verdict
+from tunelane_pipelines.runs.finding import list_runs
+from tunelane_pipelines.runs.record import REPORT, read_record
 from tunelane_pipelines.samples import fetch
 from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.contract import read, write
@@ -55,6 +58,39 @@ def test_a_passing_gate_makes_the_trained_package_champion_and_serves_it(promote
     assert answer["label"] == "positive"
     assert answer["digest"] == digest
     assert answer["modelVersion"] == champion.version
+
+
+def test_the_run_left_its_record_its_report_and_its_row_in_the_journal(promoted: Promoted) -> None:
+    (entry,) = list_runs(promoted.place.root)
+    assert (entry.state, entry.model, entry.decision) == ("succeeded", "sentiment", "promote")
+    record = read_record(Path(entry.place))
+    assert {task.name: task.state for task in record.tasks} == {
+        **dict.fromkeys((task.name for task in record.tasks), "succeeded"),
+        "report-verdict": "skipped",
+    }
+    champion, package = promoted.place.champion(), record.artifact("validate-parity", "package")
+    assert champion is not None and package is not None
+    assert package.digest == champion.digest
+    trained = record.task("train-lora")
+    assert trained is not None and trained.progress is not None
+    assert trained.progress.valid_macro_f1 is not None
+    assert 0 < trained.stage_s <= trained.wall_s < record.wall_s
+    report = (Path(entry.place) / REPORT).read_text()
+    for section in ("data", "training", "parity", "evaluation", "gate", "reproduce"):
+        assert f'<section id="{section}"' in report
+    assert "cannot be shown" not in report
+    shown = promoted.place.tunelane("runs", "show")
+    assert shown.returncode == 0, shown.stderr
+    assert "✓ Confirm champion" in shown.stdout and "Verdict   promote" in shown.stdout
+
+
+def test_what_a_run_deployed_answers_on_the_command_line(promoted: Promoted) -> None:
+    answered = promoted.place.tunelane("predict", "An absolutely wonderful film, I loved every minute.")
+    assert answered.returncode == 0, answered.stderr
+    answer = json.loads(answered.stdout)
+    champion = promoted.place.champion()
+    assert champion is not None
+    assert (answer["label"], answer["digest"]) == ("positive", champion.digest)
 
 
 def test_the_package_says_what_it_is_and_where_it_came_from(promoted: Promoted) -> None:

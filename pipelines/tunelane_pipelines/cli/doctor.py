@@ -1,0 +1,19 @@
+"""`tunelane doctor`."""
+
+from typing import Annotated
+
+import typer
+
+from tunelane_pipelines.cli.options import ProfileOption, RootOption
+
+
+def doctor_command(
+    root: RootOption = None,
+    profile: ProfileOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Check this machine and what lies below the root, and say what to do about what is wrong."""
+    from tunelane_pipelines.doctor.showing import print_checks
+
+    if not print_checks(root, profile, as_json=as_json):
+        raise typer.Exit(1)

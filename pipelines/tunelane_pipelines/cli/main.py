@@ -1,0 +1,55 @@
+"""The app and its entry point."""
+
+import io
+import logging
+import sys
+
+import typer
+
+from tunelane_pipelines.cli.compile import compile_command
+from tunelane_pipelines.cli.doctor import doctor_command
+from tunelane_pipelines.cli.models import models_app
+from tunelane_pipelines.cli.predict import predict_command
+from tunelane_pipelines.cli.run import run_command
+from tunelane_pipelines.cli.runs import runs_app
+from tunelane_pipelines.cli.samples import samples_app
+from tunelane_pipelines.cli.serve import serve_command
+from tunelane_serving.errors import TunelaneError
+
+app = typer.Typer(
+    name="tunelane",
+    help="Labelled text to a deployed classifier, and keep it good.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run_command)
+app.add_typer(runs_app, name="runs")
+app.command("compile")(compile_command)
+app.add_typer(models_app, name="models")
+app.command("serve")(serve_command)
+app.command("predict")(predict_command)
+app.add_typer(samples_app, name="samples")
+app.command("doctor")(doctor_command)
+
+
+def main() -> None:
+    """The entry point: whatever is wrong is one line on stderr and an exit code, never a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a tick must not end a run.
+        sys.stdout.reconfigure(errors="replace")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        # Not standalone: typer would answer a wrong option in four lines.
+        code = app(prog_name="tunelane", standalone_mode=False)
+    except typer.TyperException as error:
+        said = error.format_message()
+        # Without a command what is said is the help.
+        hint = f"tunelane: {said}{'' if said.endswith(('.', '?')) else '.'} See tunelane --help."
+        typer.echo(said if said.startswith("Usage:") else hint, err=True)
+        sys.exit(error.exit_code)
+    except TunelaneError as error:
+        typer.echo(f"tunelane: {error}", err=True)
+        sys.exit(error.exit_code)
+    # typer gives the code of an Exit, 130 after a Ctrl-C, or what the command returned: nothing.
+    sys.exit(code)

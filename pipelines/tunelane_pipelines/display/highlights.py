@@ -1,0 +1,106 @@
+"""A run in words: the one thing to say of a task that ended, the closing table, the next command."""
+
+import shlex
+from pathlib import Path
+
+from tunelane_pipelines.runs.figures import agreement, headline, measures, verdict_of
+from tunelane_pipelines.runs.record import LOG, PARAMETERS, REPORT, RunRecord, TaskRecord
+
+_MEASURES_BY_COMPONENT = {
+    "build_dataset": "{rows_train:,.0f} train, {rows_valid:,.0f} valid, {rows_test:,.0f} test",
+    "train_lora": "validation macro-F1 {valid_macro_f1:.3f}, best epoch {best_epoch:.0f}",
+    "evaluate_model": "macro-F1 {macro_f1:.3f}, floor {floor_macro_f1:.3f}",
+    "smoke_test": "{requests:.0f} requests, slowest {max_latency_ms:.1f} ms",
+}
+
+
+def highlight(task: TaskRecord) -> str:
+    """What a task came to, in a few words: its key figures, its error, or nothing."""
+    if task.state == "failed":
+        return task.error
+    if task.state != "succeeded":
+        return ""
+    if task.component == "resolve_champion":
+        return f"version {task.outputs['Output']}" if task.outputs.get("Output") else "none yet"
+    if task.component == "gate_model":
+        return str(task.outputs.get("Output", ""))
+    if task.component == "register_candidate":
+        return f"version {task.outputs.get('Output', '')}"
+    measured = measures(task)
+    if task.component == "export_onnx":
+        return ", ".join(f"{name.removesuffix('_mb')} {size:.1f} MB" for name, size in sorted(measured.items()))
+    if task.component == "validate_parity":
+        found = agreement(task)
+        return f"{found.variant} {100 * found.share:.1f} % of labels as PyTorch's" if found else ""
+    try:
+        return _MEASURES_BY_COMPONENT.get(task.component, "").format(**measured)
+    except KeyError:
+        # A record of another release may have other figures.
+        return ""
+
+
+def summary(record: RunRecord, directory: Path) -> list[tuple[str, str]]:
+    """What a finished run came to, as names and values: figures, verdict, where things lie."""
+    return [*_figures(record), *_places(record, directory)]
+
+
+def _figures(record: RunRecord) -> list[tuple[str, str]]:
+    rows = []
+    verdict = verdict_of(record)
+    if verdict is not None:
+        rows += [("Verdict", verdict.name), ("", verdict.sentence)]
+    if record.state != "succeeded":
+        rows += [("State", record.state), ("", record.error)]
+    rows += [(name, f"{value} ({note})" if note else value) for name, value, note in headline(record)]
+    smoke = record.task("smoke-test")
+    if smoke is not None and smoke.state == "succeeded":
+        text, label = smoke.metrics.get("text"), smoke.metrics.get("label")
+        rows.append(("Served", f'"{text}" → {label} ({measures(smoke).get("confidence", 0):.2f})'))
+    return rows
+
+
+def _places(record: RunRecord, directory: Path) -> list[tuple[str, str]]:
+    rows = []
+    dataset = record.artifact("build-dataset", "dataset")
+    if dataset is not None and not record.parameters.get("taxonomy") and record.task("import-checkpoint") is None:
+        taxonomy = short(directory / dataset.path / "taxonomy.json")
+        rows.append(("Taxonomy", f"inferred; to keep it: --set {shlex.quote(f'taxonomy={taxonomy}')}"))
+    package = record.artifact("validate-parity", "package")
+    if package is not None and package.digest:
+        rows.append(("Package", str(short(directory / package.path))))
+    # A run that was killed has no report.
+    named = (("Report", directory / REPORT), ("Log", directory / LOG))
+    rows += [(name, str(short(path))) for name, path in named if path.exists()]
+    if record.overhead is not None:
+        rows.append(("Seconds", f"{record.wall_s:.0f}, {record.overhead.total_s:.1f} of them no stage's own work"))
+    return rows
+
+
+def next_command(record: RunRecord, directory: Path, root: Path) -> str:
+    """The command to type after a run: serve what it made or met, or run it again as it was."""
+    at = "" if root == Path.cwd() / ".tunelane" else f" --root {shlex.quote(str(short(root)))}"
+    if record.state != "succeeded":
+        again = shlex.quote(str(short(directory / PARAMETERS)))
+        return f"tunelane run{at} {record.pipeline} --config {again}"
+    evaluated = record.task("evaluate-model")
+    if record.promoted or (evaluated and "champion_macro_f1" in evaluated.metrics):
+        return f"tunelane serve{at} --model {shlex.quote(str(record.parameters['model_name']))}"
+    package = record.artifact("validate-parity", "package")
+    if package is None:
+        return f"tunelane runs list{at}"
+    return f"tunelane serve --package {shlex.quote(str(short(directory / package.path)))}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 4.2 s, 1 min 05 s, 2 h 03 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, whole_s = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {whole_s:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def short(path: Path) -> Path:
+    """`path` as the user would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

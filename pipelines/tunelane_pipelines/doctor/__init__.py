@@ -1,0 +1,1 @@
+"""What can be checked on this machine, and what to do about what is wrong."""

@@ -1,0 +1,1 @@
+"""The local target: a pipeline on this machine, on the local runner of kfp."""

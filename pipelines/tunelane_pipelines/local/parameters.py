@@ -1,0 +1,76 @@
+"""The parameters of a run on this machine: from every place, checked, and refused before anything runs."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from tunelane_components.deploy.open import open_deployer
+from tunelane_components.gate.gate import check_thresholds
+from tunelane_components.parity.comparison import ParityBounds
+from tunelane_components.train.lora import LoraOptions
+from tunelane_pipelines.catalog import load_pipeline
+from tunelane_pipelines.local.configs import config_path
+from tunelane_pipelines.local.runner import check_paths
+from tunelane_pipelines.parameters import check_parameters, parse_assignments, read_config
+from tunelane_pipelines.samples import resolve
+from tunelane_pipelines.settings import Settings
+from tunelane_serving.errors import InputError
+
+_PATH_PARAMETERS = ("data", "taxonomy", "checkpoint", "base_model")
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+def local_parameters(pipeline: str, *, config: str, assignments: list[str], settings: Settings) -> dict[str, Any]:
+    """The pipeline's parameters for a run on this machine, checked: settings < config < assignments.
+
+    Samples are fetched, relative paths made absolute, and files that are not there refused.
+    """
+    function = load_pipeline(pipeline)
+    known = set(inspect.signature(function.pipeline_func).parameters)
+    defaults = {
+        "registry_uri": settings.registry_uri,
+        "deployment_uri": settings.deployment_uri,
+        **({"base_model": settings.base_model} if pipeline == "train-classifier" else {}),
+    }
+    given = {name: value for name, value in defaults.items() if name in known}
+    if config:
+        given |= read_config(config_path(config))
+    parameters = check_parameters(function, given, parse_assignments(assignments))
+    check_paths(settings.root, parameters)
+    _check_text(parameters)
+    _check_ahead(parameters)
+    for name in _PATH_PARAMETERS:
+        if parameters.get(name):
+            parameters[name] = _located(name, resolve(parameters[name]))
+    return parameters
+
+
+def _check_text(parameters: Mapping[str, Any]) -> None:
+    """Refuse bytes that are no text: a shell passes them on, and no JSON file could hold them."""
+    for name, value in parameters.items():
+        if isinstance(value, str) and value != value.encode(errors="ignore").decode():
+            raise InputError(f"Parameter {name} is not UTF-8: {value!r}. Rename it, or what it names.")
+
+
+def _check_ahead(parameters: Mapping[str, Any]) -> None:
+    """Let the tasks from the training on refuse their parameters now, rather than when their turn comes."""
+    ParityBounds(min_agreement=parameters["min_agreement"], min_f1_delta=parameters["min_f1_delta"])
+    if "minimum_f1" in parameters:
+        LoraOptions(**{field.name: parameters[field.name] for field in fields(LoraOptions)})
+        check_thresholds(parameters["minimum_f1"], parameters["margin"], parameters["minimum_support"])
+        open_deployer(parameters["deployment_uri"])
+
+
+def _located(name: str, value: str) -> str:
+    """`value` as an absolute path where it is local; hub ids and URIs as they are."""
+    if "://" in value:
+        return value
+    path = Path(value).expanduser()
+    if path.exists():
+        return str(path.absolute())
+    if name == "base_model" and _HUB_ID.fullmatch(value):
+        return value
+    raise InputError(f"No such file or directory: {value}. Pass --set {name}=PATH or a gs:// URI that exists.")

@@ -1,0 +1,74 @@
+"""Runs by what a user types, each in the state that it is really in."""
+
+from pathlib import Path
+
+from tunelane_pipelines.nearest import no_such
+from tunelane_pipelines.runs.journal import Entry, Journal
+from tunelane_pipelines.runs.record import LOCAL, LOCK, RECORD, read_record, write_record
+from tunelane_serving.errors import ContractError, InputError
+from tunelane_serving.files import locked_if_free
+
+LATEST = "latest"
+
+
+def list_runs(root: Path) -> list[Entry]:
+    """Every run below the root, the newest first.
+
+    Those whose command was killed are marked as interrupted; those whose directory was removed are forgotten.
+    """
+    journal = Journal(root)
+    entries = journal.entries()
+    # Each is tried: no generator, which would stop at the first.
+    settled = [_settle(journal, entry) for entry in entries if entry.target == LOCAL]
+    return journal.entries() if any(settled) else entries
+
+
+def find_run(root: Path, name: str) -> Entry:
+    """The run of that id, of an id that begins or ends so, or the newest one for "latest".
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    entries = list_runs(root)
+    if not entries:
+        raise InputError(f"No runs below {root} yet. Start one: tunelane run train-classifier --config sentiment")
+    if name == LATEST:
+        return entries[0]
+    exact = [entry for entry in entries if entry.run_id == name]
+    found = exact or [entry for entry in entries if entry.run_id.startswith(name) or entry.run_id.endswith(name)]
+    if len(found) > 1:
+        some = ", ".join(entry.run_id for entry in found[:3])
+        raise InputError(f"{len(found)} runs are called {name!r}: {some}{', …' if len(found) > 3 else ''}. Type more.")
+    if not found:
+        ids = [entry.run_id for entry in entries[:20]]
+        raise InputError(no_such("run", name, ids))
+    return found[0]
+
+
+def _settle(journal: Journal, entry: Entry) -> bool:
+    """Put a run's row right; says whether it was wrong.
+
+    A run that is marked as running has lost its command if the kernel freed the lock which that held.
+    """
+    directory = Path(entry.place)
+    if not directory.exists():
+        journal.forget(entry.run_id)
+        return True
+    if entry.state != "running":
+        return False
+    with locked_if_free(directory / LOCK) as is_free:
+        if not is_free:
+            return False
+        if not (directory / RECORD).exists():
+            journal.forget(entry.run_id)
+            return True
+        try:
+            record = read_record(directory)
+        except ContractError:
+            # Written by a newer release, or by hand: one such run must not hide the others.
+            return False
+        if record.state == "running":
+            record.finish("interrupted", "The command was killed; the run's tasks ended with it.")
+            write_record(directory, record)
+        journal.enter(record, entry.place)
+    return True

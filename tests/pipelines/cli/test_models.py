@@ -1,0 +1,165 @@
+"""`tunelane models`: what is in the registry, beside what is deployed and what ran."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tunelane_components.registry.mlflow_registry import MlflowRegistry
+from tunelane_pipelines.runs.journal import Journal
+from tunelane_pipelines.runs.record import Artifact, RunRecord, TaskRecord, write_record
+from tunelane_serving.package import package_digest
+
+Here = Callable[..., tuple[int, str, str]]
+
+_TAGS = {
+    "tunelane.verdict": "promote",
+    "tunelane.verdict.rows": "120",
+    "tunelane.verdict.sentence": "It is better.",
+    "tunelane.verdict.rules": '{"support":40,"minimum_f1":0.8512,"floor":null}',
+}
+
+
+@pytest.fixture
+def packages(tiny_package: Callable[..., Path], place: Path) -> tuple[Path, Path]:
+    return tiny_package(place / "first"), tiny_package(place / "second", bias=(0.5, 0.0))
+
+
+@pytest.fixture
+def tickets(registry: MlflowRegistry, packages: tuple[Path, Path], deploy: Callable[..., Path]) -> tuple[str, str]:
+    """Two versions of one model, the second champion, the first deployed; gives their digests."""
+    registry.register_candidate("tickets", packages[0], _TAGS)
+    registry.register_candidate("tickets", packages[1], {**_TAGS, "tunelane.verdict.rules": "nonsense"})
+    registry.move_champion("tickets", expected=None, to="2")
+    deploy(packages[0])
+    return package_digest(packages[0]), package_digest(packages[1])
+
+
+def _enter_run(root: Path, run_id: str, digest: str, hour: int) -> None:
+    package = Artifact("package", "Model", "artifacts/package", digest)
+    started_at = datetime(2026, 1, 1, hour, tzinfo=UTC)
+    record = RunRecord(
+        run_id, "train-classifier", "Train", "local", started_at, "tunelane run", {}, {}, {},
+        (TaskRecord("validate-parity", "Parity", "validate_parity", state="succeeded", artifacts=(package,)),),
+        state="succeeded",
+    )  # fmt: skip
+    directory = root / "runs" / run_id
+    write_record(directory, record)
+    Journal(root).enter(record, str(directory))
+
+
+def test_before_the_first_run_it_says_what_to_run_and_makes_nothing(here: Here, place: Path) -> None:
+    code, said, _ = here("models", "list")
+    assert code == 0
+    assert said.startswith("No models in sqlite:///")
+    assert said.endswith("yet. Run: tunelane run train-classifier --set data=FILE\n")
+    assert here("models", "list", "--json") == (0, "", "")
+    code, said, error = here("models", "show", "tickets")
+    assert (code, said) == (2, "")
+    assert "No models in" in error
+    assert list(place.iterdir()) == []
+
+
+def test_the_list_has_the_champion_its_measure_and_whether_it_serves(
+    here: Here, tickets: tuple[str, str], registry: MlflowRegistry
+) -> None:
+    code, said, _ = here("models", "list", "--json")
+    listed = json.loads(said)
+    assert code == 0
+    assert (listed["name"], listed["champion"], listed["versions"]) == ("tickets", "2", 2)
+    assert (listed["digest"], listed["active_digest"]) == (tickets[1], tickets[0])
+    # The tag is no JSON; the run is not known.
+    assert (listed["macro_f1"], listed["run_id"], listed["deployed"]) == (None, None, "behind")
+    registry.move_champion("tickets", expected="2", to="1")
+    listed = json.loads(here("models", "list", "--json")[1])
+    assert (listed["champion"], listed["macro_f1"], listed["deployed"]) == ("1", 0.8512, "yes")
+    registry.move_champion("tickets", expected="1", to=None)
+    listed = json.loads(here("models", "list", "--json")[1])
+    assert (listed["champion"], listed["digest"], listed["deployed"]) == (None, None, "no")
+    head, row = here("models", "list")[1].splitlines()
+    assert head.split() == ["MODEL", "CHAMPION", "MACRO-F1", "DIGEST", "REGISTERED", "DEPLOYED", "RUN"]
+    assert row.split() == ["tickets", "none", "of", "2", "no"]
+
+
+def test_the_run_that_made_a_version_is_the_first_with_its_package(
+    here: Here, tickets: tuple[str, str], place: Path
+) -> None:
+    root = place / ".tunelane"
+    _enter_run(root, "train-classifier-20260101-080000-aaaa", tickets[1], hour=8)
+    _enter_run(root, "train-classifier-20260101-090000-bbbb", tickets[1], hour=9)
+    _enter_run(root, "train-classifier-20260101-100000-cccc", "0" * 64, hour=10)
+    # One whose directory was removed by hand.
+    _enter_run(root, "train-classifier-20260101-070000-dddd", tickets[1], hour=7)
+    shutil.rmtree(root / "runs" / "train-classifier-20260101-070000-dddd")
+    assert json.loads(here("models", "list", "--json")[1])["run_id"] == "train-classifier-20260101-080000-aaaa"
+    assert here("models", "list")[1].splitlines()[1].endswith("train-classifier-20260101-080000-aaaa")
+
+
+def test_a_model_is_shown_with_its_versions_and_the_champion_s_package(here: Here, tickets: tuple[str, str]) -> None:
+    code, said, _ = here("models", "show", "tickets")
+    assert code == 0
+    lines = said.splitlines()
+    assert lines[1].split()[:4] == ["2", "champion", "promote", "120"]
+    assert lines[2].split()[:4] == ["1", "0.851", "promote", "120"]
+    rows = dict(line.split(maxsplit=1) for line in lines[4:])
+    assert rows["Version"] == "2 of tickets (champion)"
+    assert rows["Digest"] == tickets[1]
+    assert rows["Verdict"] == "It is better."
+    assert rows["Deployed"] == "behind"
+    assert rows["Labels"] == "2: negative, positive"
+    assert rows["Variants"] == "fp32 0.0 MB"
+    assert rows["Base"] == "model  tiny (licence: Apache-2.0)"
+
+
+@pytest.mark.usefixtures("tickets")
+def test_another_version_is_described_as_json(here: Here) -> None:
+    code, said, _ = here("models", "show", "tickets", "--version", "1", "--json")
+    shown = json.loads(said)
+    assert code == 0
+    assert (shown["champion"], shown["described"]) == ("2", "1")
+    assert [version["version"] for version in shown["versions"]] == ["2", "1"]
+    assert shown["versions"][1]["tags"]["tunelane.verdict.sentence"] == "It is better."
+    assert shown["manifest"]["base_model"] == {"uri": "tiny", "licence": "Apache-2.0"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ticktes"], "No model 'ticktes'. Did you mean 'tickets'?"),
+        (["../x"], "No model '../x'. There are: tickets."),
+        (["tickets", "--version", "3"], "'tickets' has no version '3'. There are: 2, 1."),
+        (["tickets", "--version", "latest"], "'tickets' has no version 'latest'"),
+        ([], "Missing argument 'name'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.usefixtures("tickets")
+def test_a_slip_is_one_line(arguments: list[str], words: str, here: Here) -> None:
+    code, said, error = here("models", "show", *arguments)
+    assert (code, said, len(error.splitlines())) == (2, "", 1)
+    assert words in error
+
+
+def test_a_package_that_is_gone_or_another_is_named(here: Here, tickets: tuple[str, str], place: Path) -> None:
+    packages = place / ".tunelane" / "registry" / "packages"
+    (packages / tickets[1]).rename(packages / "moved")
+    code, _, error = here("models", "show", "tickets")
+    assert (code, len(error.splitlines())) == (1, 1)
+    assert "not a model package" in error
+    shutil.copytree(packages / tickets[0], packages / tickets[1])
+    code, _, error = here("models", "show", "tickets")
+    assert code == 1
+    assert f"package digest is {tickets[0][:12]}, expected {tickets[1][:12]}" in error
+
+
+def test_a_registry_that_is_none_is_named(here: Here, place: Path) -> None:
+    database = place / ".tunelane" / "registry" / "registry.db"
+    database.parent.mkdir(parents=True)
+    database.write_text("not a database at all")
+    for command in (["list"], ["show", "tickets"]):
+        code, said, error = here("models", *command)
+        assert (code, said) == (2, "")
+        assert "registry.db is not an SQLite file" in error
