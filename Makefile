@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # PyTorch's idle threads must sleep: spinning ones take the core that another process needs.
 export OMP_WAIT_POLICY := PASSIVE
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint format benchmark clean
+.PHONY: help run test test-slow lint format docs debian-packages benchmark clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -23,10 +24,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 run: $(INSTALLED) ## Train, judge and deploy the sample classifier on this machine
 	$(BIN)/tunelane run train-classifier --config sentiment
 
-test: $(INSTALLED) lint ## Everything that must hold: lint, types, import contracts, tests
+# The documentation's commands need curl, and its pages are looked at in a real debian-packages: any Chromium on the path.
+debian-packages:
+	@{ command -v curl && { command -v chromium || command -v chromium-browser || command -v google-chrome; }; } \
+	  >/dev/null || $(AS_ROOT) sh -c 'apt-get update -qq && apt-get install -y -qq curl chromium fonts-dejavu-core' || \
+	  { echo 'The tests need curl and Chromium. Install them, for instance: apt-get install curl chromium' >&2; exit 1; }
+
+test: $(INSTALLED) debian-packages lint ## Everything that must hold: lint, types, import contracts, tests
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
-test-slow: $(INSTALLED) ## Kills, races and whole runs
+test-slow: $(INSTALLED) debian-packages ## Kills, races and whole runs
 	$(BIN)/pytest -m slow
 
 lint: $(INSTALLED) ## Lint, format check, types, import contracts
@@ -38,6 +45,9 @@ lint: $(INSTALLED) ## Lint, format check, types, import contracts
 format: $(INSTALLED) ## Put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(INSTALLED) ## Make the tables and pictures of the documentation anew
+	$(BIN)/python docs/generate.py
 
 benchmark: $(INSTALLED) ## The int8 package against the TF-IDF floor, three seeds on the whole sample
 	$(BIN)/python benchmarks/floor.py

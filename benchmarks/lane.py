@@ -9,7 +9,8 @@ from tunelane_components.evaluate.evaluation import predict_split
 from tunelane_components.evaluate.floor import floor_predictions
 from tunelane_components.evaluate.predictions import Prediction
 from tunelane_components.export.onnx import export_package
-from tunelane_components.parity.parity import ParityBounds, validate_parity
+from tunelane_components.parity.comparison import ParityBounds
+from tunelane_components.parity.parity import validate_parity
 from tunelane_components.train.lora import LoraOptions, train_lora
 from tunelane_pipelines.samples import fetch
 from tunelane_serving.package import ParityReport
