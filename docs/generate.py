@@ -1,0 +1,349 @@
+"""Make the tables and pictures of the documentation from the code.
+
+python docs/generate.py [--check]
+
+What stands between `<!-- generated: NAME -->` and `<!-- end -->` in README.md and docs is written here, as are the
+pictures; everything else is written by hand. `--check` writes nothing and names the files that are not up to date.
+"""
+
+import argparse
+import inspect
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tunelane_components.images import EXTRA_BY_IMAGE, IMAGE_BY_COMPONENT
+from tunelane_pipelines.catalog import MODULE_BY_PIPELINE, load_pipeline
+from tunelane_pipelines.cli.main import app
+from tunelane_pipelines.compiling.descriptions import described_component
+from tunelane_pipelines.compiling.files import load_components
+from tunelane_pipelines.compiling.resources import NEEDS_BY_COMPONENT, Needs
+from tunelane_pipelines.dag import read_dag
+from tunelane_pipelines.drawing.picture import svg
+from tunelane_pipelines.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+RESULTS = ROOT / "benchmarks" / "results"
+
+_OPENING = re.compile(r"^<!-- generated: ", re.MULTILINE)
+_BLOCK = re.compile(r"^(<!-- generated: ([^>\n]+) -->\n)(.*?)^(<!-- end -->)$", re.DOTALL | re.MULTILINE)
+
+
+class Problem(Exception):
+    """What is wrong with a page, in one line."""
+
+
+def main() -> int:
+    """Write what is not up to date, or with `--check` say what it is; gives the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file is not up to date")
+    is_check = parser.parse_args().check
+    try:
+        content_by_path = {**pages(), **pictures()}
+    except Problem as problem:
+        typer.echo(f"docs/generate.py: {problem}", err=True)
+        return 1
+    stale = [path for path, content in content_by_path.items() if not path.exists() or path.read_text() != content]
+    for path in stale:
+        if is_check:
+            typer.echo(f"{path.relative_to(ROOT)} is not up to date. Run: make docs", err=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content_by_path[path], encoding="utf-8")
+            typer.echo(path.relative_to(ROOT))
+    return 1 if is_check and stale else 0
+
+
+def pages() -> dict[Path, str]:
+    """Give every page of the documentation with its generated blocks as they must be."""
+    return {path: filled(path) for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))}
+
+
+def filled(path: Path) -> str:
+    """Give a page with its generated blocks made anew; raises Problem where a block has no end or no such name."""
+    text = path.read_text(encoding="utf-8")
+    if len(_OPENING.findall(text)) != len(_BLOCK.findall(text)):
+        raise Problem(f"{path.relative_to(ROOT)}: a generated block has no <!-- end -->")
+
+    def block(match: re.Match[str]) -> str:
+        kind, _, argument = match[2].partition(" ")
+        if kind not in BLOCKS:
+            raise Problem(f"{path.relative_to(ROOT)}: no block {kind!r}. There are: {', '.join(BLOCKS)}.")
+        try:
+            content = BLOCKS[kind](argument)
+        except KeyError as error:
+            raise Problem(f"{path.relative_to(ROOT)}: block {match[2]!r}: there is no {error}") from error
+        return f"{match[1]}\n{content.strip()}\n\n{match[4]}"
+
+    return _BLOCK.sub(block, text)
+
+
+def pictures() -> dict[Path, str]:
+    """Give the drawing of every pipeline."""
+    return {DOCS / "pictures" / f"{name}.svg": svg(read_dag(load_pipeline(name))) for name in MODULE_BY_PIPELINE}
+
+
+def table(head: Sequence[str], rows: Iterator[Sequence[object]]) -> str:
+    """Give a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def code(text: object) -> str:
+    """`text` as code, or nothing where there is no text."""
+    return f"`{text}`" if str(text) else ""
+
+
+def pipelines_table(_: str) -> str:
+    """Every pipeline: its tasks and what it does."""
+    dags = [read_dag(load_pipeline(name)) for name in MODULE_BY_PIPELINE]
+    rows = ((code(dag.name), len(dag.tasks), dag.description) for dag in dags)
+    return table(("pipeline", "tasks", "what it does"), rows)
+
+
+def components_table(_: str) -> str:
+    """Every component: what it does, and its image; in the order in which a run has them."""
+    components = load_components()
+    in_runs = [task.component for name in MODULE_BY_PIPELINE for task in read_dag(load_pipeline(name)).tasks]
+    rows = (
+        (code(name), first_sentence(components[name]), image_name(name))
+        for name in dict.fromkeys([*in_runs, *components])
+    )
+    return table(("component", "what it does", "image"), rows)
+
+
+def pipeline_block(name: str) -> str:
+    """A pipeline's parameters."""
+    inputs = load_pipeline(name).pipeline_spec.root.input_definitions.parameters
+    signature = inspect.signature(load_pipeline(name).pipeline_func)
+    rows = (
+        (code(parameter.name), default_of(parameter), inputs[parameter.name].description)
+        for parameter in signature.parameters.values()
+    )
+    return table(("parameter", "default", "meaning"), rows)
+
+
+def component_block(name: str) -> str:
+    """A component's interface: inputs, outputs, parameters, image, and what it is given on a cluster."""
+    component = load_components()[name]
+    root = described_component(component).root
+    inputs, outputs = root.input_definitions, root.output_definitions
+    parameters = inspect.signature(component.python_func).parameters.values()
+    parts = [first_sentence(component)]
+    artifacts = [
+        (code(parameter.name), direction, kind_of(found.artifacts[parameter.name]), description(found, parameter.name))
+        for direction, found in (("in", inputs), ("out", outputs))
+        for parameter in parameters
+        if parameter.name in found.artifacts
+    ]
+    if outputs.parameters:
+        artifacts.append((code("Output"), "out", "text", "What it returns, for conditions and later tasks."))
+    if artifacts:
+        parts.append(table(("artifact", "", "kind", "what it is"), iter(artifacts)))
+    rows = [
+        (code(parameter.name), default_of(parameter), inputs.parameters[parameter.name].description)
+        for parameter in parameters
+        if parameter.name in inputs.parameters
+    ]
+    if rows:
+        parts.append(table(("parameter", "default", "meaning"), iter(rows)))
+    parts.append(f"Image: {code(IMAGE_BY_COMPONENT[name])}. On a cluster: {needs_in_words(name)}.")
+    return "\n\n".join(parts)
+
+
+def clusters_table(_: str) -> str:
+    """What every component is given on a cluster."""
+
+    def row(name: str) -> tuple[object, ...]:
+        needs = NEEDS_BY_COMPONENT[name]
+        return code(name), machine_of(needs), hours(needs.timeout_s), needs.retries, "yes" if needs.cacheable else "no"
+
+    return table(
+        ("component", "machine", "time for one try", "tries after the first", "may be cached"),
+        (row(name) for name in NEEDS_BY_COMPONENT),
+    )
+
+
+def images_table(_: str) -> str:
+    """Every image: the extra that it installs, and what runs in it."""
+
+    def row(image: str) -> tuple[object, ...]:
+        runs = [code(name) for name, found in IMAGE_BY_COMPONENT.items() if found == image]
+        return code(image), code(EXTRA_BY_IMAGE[image]), ", ".join(runs) or "the server"
+
+    return table(("image", "extra", "what runs in it"), (row(image) for image in EXTRA_BY_IMAGE))
+
+
+def settings_table(_: str) -> str:
+    """Every setting, with its name in the environment."""
+    rows = (
+        (code(name), code(f"TUNELANE_{name.upper()}"), code(field.default or ""), field.description)
+        for name, field in Settings.model_fields.items()
+    )
+    return table(("setting", "in the environment", "default", "meaning"), rows)
+
+
+def commands_block(_: str) -> str:
+    """Every command of the command line: what it does, its arguments and options."""
+    return "\n\n".join(commands_of(typer.main.get_command(app), "tunelane"))
+
+
+def commands_of(command: Any, name: str) -> Iterator[str]:
+    """Describe a command, and those below it; a group's options come before its commands."""
+    found = getattr(command, "commands", {})
+    context = command.make_context(name, [], resilient_parsing=True)
+    parts = [f"## {name}", command.help]
+    parameters = [parameter for parameter in command.params if "--help" not in parameter.opts]
+    usage = [name, *(part for parameter in parameters for part in usage_of(parameter))]
+    if not found:
+        parts.append(f"```text\n{' '.join([*usage, '[OPTIONS]'])}\n```")
+    rows = [option_row(parameter, context) for parameter in parameters]
+    if rows:
+        parts.append(table(("argument or option", "meaning"), iter(rows)))
+    yield "\n\n".join(parts)
+    for verb, below in found.items():
+        yield from commands_of(below, f"{name} {verb}")
+
+
+def option_row(parameter: Any, context: Any) -> tuple[str, str]:
+    """An argument or option with what the help says of it."""
+    shown, said = parameter.get_help_record(context)
+    name = parameter.name.upper() if parameter.param_type_name == "argument" else shown
+    return code(name), re.sub(r" {2,}", " ", said)
+
+
+def usage_of(parameter: Any) -> list[str]:
+    """How an argument stands in the usage; nothing for an option that may be left out."""
+    if parameter.param_type_name == "argument":
+        return [parameter.name.upper() if parameter.required else f"[{parameter.name.upper()}]"]
+    return [f"{parameter.opts[0]} {parameter.metavar}"] if parameter.required else []
+
+
+def failures_block(section: str) -> str:
+    """The entries of a section of the page on troubleshooting."""
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    sections = {part.partition("\n")[0]: part.partition("\n")[2] for part in page.split("\n## ")[1:]}
+    entries = sections[section]
+    return entries[entries.index("- `") :]
+
+
+def floor_block(_: str) -> str:
+    """The package against the floor, three seeds."""
+    result = json.loads((RESULTS / "floor.json").read_text())
+    delta = result["delta"]
+    rows = (
+        (
+            row["seed"],
+            f"{row['package_macro_f1']:.3f}",
+            f"{row['floor_macro_f1']:.3f}",
+            f"{100 * (row['package_macro_f1'] - row['floor_macro_f1']):+.1f}",
+        )
+        for row in result["seeds"]
+    )
+    value, lower, upper = (f"{100 * delta[name]:+.1f}" for name in ("value", "lower", "upper"))
+    said = f"Difference {value} points, 95 % interval {lower} to {upper} over rows and seeds."
+    return f"{table(('seed', 'int8 macro-F1', 'baseline', 'points'), rows)}\n\n{said}"
+
+
+def rows_block(_: str) -> str:
+    """What more rows bring."""
+    points = json.loads((RESULTS / "rows_curve.json").read_text())["points"]
+    rows = (
+        (
+            point["rows"] or "all",
+            f"{point['train_rows']:,}",
+            f"{point['test_rows']:,}",
+            f"{point['package_macro_f1']:.3f}",
+            f"{point['floor_macro_f1']:.3f}",
+            f"{point['train_cpu_s']:.0f}",
+        )
+        for point in points
+    )
+    return table(("rows", "trained on", "tested on", "int8 macro-F1", "baseline", "CPU s"), rows)
+
+
+def waits_block(_: str) -> str:
+    """Give what people wait for: commands, and what a run spends besides its stages' own work."""
+    result = json.loads((RESULTS / "command_line.json").read_text())
+    rows = ((code(timing["command"]), f"{timing['median_wall_s']:.2f}") for timing in result["commands"])
+    overhead = result["run"]["overhead"]
+    said = (
+        f"Of a run's {result['run']['wall_s']:.0f} s (`make run`) {overhead['total_s']:.1f} were no stage's own work: "
+        f"{overhead['start_s']:.1f} until its first task, {overhead['tasks_s']:.1f} for starting its tasks "
+        f"(at most {overhead['longest_task_s']:.2f} for one), {overhead['exits_s']:.1f} for processes that hand back "
+        f"their memory, {overhead['between_s'] + overhead['end_s']:.1f} for records and report."
+    )
+    return table(("command", "seconds"), rows) + "\n\n" + "\n".join(textwrap.wrap(said, 120))
+
+
+def first_sentence(component: Any) -> str:
+    """The first line of a component's docstring."""
+    return (inspect.getdoc(component.python_func) or "").partition("\n")[0]
+
+
+def image_name(component: str) -> str:
+    """An image's short name: trainer, pipelines."""
+    return IMAGE_BY_COMPONENT[component].partition("/")[2].partition(":")[0]
+
+
+def kind_of(artifact: Any) -> str:
+    """What kind of artifact it is in KFP's words."""
+    return str(artifact.artifact_type.schema_title).removeprefix("system.")
+
+
+def description(definitions: Any, artifact: str) -> str:
+    """What the docstring says of an artifact; components describe their inputs on the inner component alone."""
+    return str(definitions.artifacts[artifact].description)
+
+
+def default_of(parameter: inspect.Parameter) -> str:
+    """A parameter's default as code, as `--set` takes it; nothing for an empty text."""
+    default = parameter.default
+    if default is inspect.Parameter.empty:
+        return "required"
+    return code(str(default).lower() if isinstance(default, bool) else default)
+
+
+def needs_in_words(name: str) -> str:
+    """What a component is given on a cluster, in a sentence."""
+    needs = NEEDS_BY_COMPONENT[name]
+    tries = f"{needs.retries + 1} tries of {hours(needs.timeout_s)}" if needs.retries else hours(needs.timeout_s)
+    return f"{machine_of(needs)}, {tries}, {'its result may be reused' if needs.cacheable else 'never cached'}"
+
+
+def machine_of(needs: Needs) -> str:
+    """Cores, memory, and the GPU where one can be used."""
+    cores = "1 core" if needs.machine.cpu == "1" else f"{needs.machine.cpu} cores"
+    return f"{cores}, {needs.machine.memory.removesuffix('G')} GB{', a GPU' if needs.gpu else ''}"
+
+
+def hours(seconds: int) -> str:
+    """Seconds as hours or minutes, whichever is whole."""
+    return f"{seconds // 3600} h" if seconds % 3600 == 0 else f"{seconds // 60} min"
+
+
+BLOCKS: dict[str, Callable[[str], str]] = {
+    "pipelines": pipelines_table,
+    "components": components_table,
+    "pipeline": pipeline_block,
+    "component": component_block,
+    "clusters": clusters_table,
+    "images": images_table,
+    "settings": settings_table,
+    "commands": commands_block,
+    "failures": failures_block,
+    "floor": floor_block,
+    "rows": rows_block,
+    "waits": waits_block,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
