@@ -102,6 +102,7 @@ def decide(
         rows=len(ours),
         challenger_digest=ours[0].model_digest,
         champion_digest=champion[0].model_digest if champion else "",
+        macro_f1=_macro(truth, predicted),
     )
 
 

@@ -21,7 +21,10 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The gate's decision. `champion_digest` is empty where there was no champion; `rows` were compared."""
+    """The gate's decision. `champion_digest` is empty where there was no champion; `rows` were compared.
+
+    `macro_f1` is the challenger's on them; None in a verdict that was written before it was noted.
+    """
 
     decision: Decision
     sentence: str
@@ -29,6 +32,7 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: int
     challenger_digest: str
     champion_digest: str = ""
+    macro_f1: float | None = None
     version: Literal[1] = 1
 
     def __post_init__(self) -> None:

@@ -42,7 +42,9 @@ def register_promoted(registry: Registry, name: str, package: Path, verdict: Pat
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
     """Give a registered version's tags about its verdict; the rules' values are one JSON object by rule name."""
     values = {rule.name: rule.value for rule in verdict.rules}
+    measured = {} if verdict.macro_f1 is None else {"tunelane.macro_f1": repr(verdict.macro_f1)}
     return {
+        **measured,
         "tunelane.verdict": verdict.decision,
         "tunelane.verdict.sentence": verdict.sentence,
         "tunelane.verdict.rows": str(verdict.rows),

@@ -10,6 +10,7 @@ from tunelane_components.registry.interface import RegisteredVersion, Registry
 from tunelane_components.registry.open import open_registry
 from tunelane_pipelines.nearest import no_such
 from tunelane_pipelines.runs.journal import Journal
+from tunelane_pipelines.runs.masking import mask
 from tunelane_pipelines.runs.record import read_record
 from tunelane_pipelines.settings import LOCAL, Settings, local_deployment
 from tunelane_serving.deployment import read_active
@@ -17,9 +18,7 @@ from tunelane_serving.errors import ContractError, InputError
 from tunelane_serving.package import Manifest, read_manifest
 
 _RUN_TAG = "tunelane.run_id"
-_RULES_TAG = "tunelane.verdict.rules"
-# The rule whose value is the macro-F1 on the test rows.
-_F1_RULE = "minimum_f1"
+_F1_TAG = "tunelane.macro_f1"
 
 
 class VersionSummary(msgspec.Struct, frozen=True):
@@ -106,7 +105,7 @@ def manifest_of(version: VersionSummary) -> Manifest:
 
 def no_models(settings: Settings) -> str:
     """What to say where the registry holds nothing."""
-    return f"No models in {settings.registry_uri} yet. Run: tunelane run train-classifier --set data=FILE"
+    return f"No models in {mask(settings.registry_uri)} yet. Run: tunelane run train-classifier --set data=FILE"
 
 
 def runs_by_package(root: Path) -> dict[str, str]:
@@ -147,8 +146,8 @@ def _version(found: RegisteredVersion, runs: Mapping[str, str]) -> VersionSummar
 
 
 def _macro_f1(tags: Mapping[str, str]) -> float | None:
-    """The gate's measure, which it left in a tag; None where somebody else wrote that."""
+    """The gate's measure, which it left in a tag; None where it did not, or somebody else wrote that."""
     try:
-        return msgspec.json.decode(tags.get(_RULES_TAG, "{}"), type=dict[str, float | None]).get(_F1_RULE)
-    except msgspec.MsgspecError:
+        return float(tags[_F1_TAG])
+    except (KeyError, ValueError):
         return None

@@ -14,6 +14,7 @@ from tunelane_serving.errors import ContractError
 _GOLDEN = Path(__file__).parent / "golden"
 _PREDICTIONS = _GOLDEN / "predictions_v1.jsonl"
 _VERDICT = _GOLDEN / "verdict_v1.json"
+_VERDICT_WITH_F1 = _GOLDEN / "verdict_v1_macro_f1.json"
 
 
 def test_the_golden_predictions_keep_their_meaning(tmp_path):
@@ -34,14 +35,16 @@ def test_the_golden_verdict_keeps_its_meaning(tmp_path):
     assert (verdict.decision, verdict.rows) == ("insufficient", 2114)
     assert [rule.outcome for rule in verdict.rules] == ["passed", "undecided", "failed"]
     assert (verdict.rules[0].lower, verdict.rules[2].lower) == (0.825, None)
+    assert verdict.macro_f1 is None
     write(tmp_path / "again.json", verdict)
     assert read(tmp_path / "again.json", Verdict) == verdict
+    assert read(_VERDICT_WITH_F1, Verdict) == msgspec.structs.replace(verdict, macro_f1=0.8412)
 
 
 def test_the_golden_files_hold_every_field():
     lines = [json.loads(line) for line in _PREDICTIONS.read_text(encoding="utf-8").splitlines()]
     assert set().union(*lines) == set(Prediction.__struct_fields__)
-    verdict = json.loads(_VERDICT.read_text(encoding="utf-8"))
+    verdict = json.loads(_VERDICT_WITH_F1.read_text(encoding="utf-8"))
     assert set(verdict) == set(Verdict.__struct_fields__)
     assert set(verdict["rules"][0]) == set(Rule.__struct_fields__)
 

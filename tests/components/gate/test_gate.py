@@ -41,6 +41,7 @@ def test_a_first_model_above_minimum_and_floor_is_promoted(make_predictions: Mak
     assert (verdict.rows, verdict.challenger_digest, verdict.champion_digest) == (300, "challenger", "")
     assert [rule.name for rule in verdict.rules] == ["support", "minimum_f1", "floor"]
     assert rule(verdict, "minimum_f1").value == pytest.approx(f1_score(truth, challenger, average="macro"))
+    assert verdict.macro_f1 == rule(verdict, "minimum_f1").value
     assert rule(verdict, "floor").value == pytest.approx(0.1)
     assert verdict.sentence == (
         "Macro-F1 0.900 on 300 rows is at least the minimum of 0.850. Macro-F1 0.900 is above the floor's 0.800 on the "

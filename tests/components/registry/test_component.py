@@ -32,7 +32,7 @@ def write_verdict(tmp_path: Path) -> Callable[..., dsl.Artifact]:
         outcome = "passed" if decision == "promote" else "failed"
         rule = Rule('F1 of "it\'s"', 0.91, 0.85, outcome, "Macro-F1 0.910 on 120 rows.")
         path = tmp_path / "verdict"
-        write(path, Verdict(decision, "It is good enough.", (rule,), 120, digest))
+        write(path, Verdict(decision, "It is good enough.", (rule,), 120, digest, macro_f1=0.91))
         return dsl.Artifact(uri=str(path))
 
     return write_verdict
@@ -68,6 +68,7 @@ def test_a_promoted_package_is_registered_with_its_verdict(
     assert tags["tunelane.verdict"] == "promote"
     assert tags["tunelane.verdict.rows"] == "120"
     assert json.loads(tags["tunelane.verdict.rules"]) == {'F1 of "it\'s"': 0.91}
+    assert tags["tunelane.macro_f1"] == "0.91"
     assert tags["tunelane.run_id"] == "run-7"
     assert tags["tunelane.digest"] == digest
     assert MlflowRegistry(database).champion("sentiment") is None

@@ -19,7 +19,7 @@ _TAGS = {
     "tunelane.verdict": "promote",
     "tunelane.verdict.rows": "120",
     "tunelane.verdict.sentence": "It is better.",
-    "tunelane.verdict.rules": '{"support":40,"minimum_f1":0.8512,"floor":null}',
+    "tunelane.macro_f1": "0.8512",
 }
 
 
@@ -32,7 +32,7 @@ def packages(tiny_package: Callable[..., Path], place: Path) -> tuple[Path, Path
 def tickets(registry: MlflowRegistry, packages: tuple[Path, Path], deploy: Callable[..., Path]) -> tuple[str, str]:
     """Two versions of one model, the second champion, the first deployed; gives their digests."""
     registry.register_candidate("tickets", packages[0], _TAGS)
-    registry.register_candidate("tickets", packages[1], {**_TAGS, "tunelane.verdict.rules": "nonsense"})
+    registry.register_candidate("tickets", packages[1], {**_TAGS, "tunelane.macro_f1": "nonsense"})
     registry.move_champion("tickets", expected=None, to="2")
     deploy(packages[0])
     return package_digest(packages[0]), package_digest(packages[1])
