@@ -10,6 +10,8 @@ import pytest
 
 from tunelane_components.etl.dataset import read_split, read_taxonomy
 from tunelane_components.etl.record import Record
+from tunelane_components.parity.comparison import ParityBounds
+from tunelane_components.parity.parity import validate_parity
 from tunelane_components.parity.sealing import golden_tolerance
 from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.errors import ContractError
@@ -48,6 +50,14 @@ def test_golden_rows_are_held_out_rows_of_every_length_and_replay(toy_package: P
         assert classifier.golden_deviation() <= variant.golden_tolerance
         for golden in manifest.goldens:
             assert sum(golden.scores[variant.name]) == pytest.approx(1, abs=1e-5)
+
+
+def test_reference_histograms_are_of_so_many_validation_rows_at_most(
+    toy_checkpoint: Path, toy_dataset: Path, toy_package_draft: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunelane_components.parity.parity._REFERENCE_ROWS", 10)
+    validate_parity(toy_checkpoint, toy_dataset, toy_package_draft, tmp_path / "package", bounds=ParityBounds())
+    assert [sum(histogram.counts) for histogram in read_manifest(tmp_path / "package").reference] == [10, 10, 10]
 
 
 def test_tolerances_are_at_least_the_rounding_of_another_cpu(toy_package: Path) -> None:
