@@ -46,6 +46,7 @@ def place(tmp_path: Path) -> Path:
     for name, content in _FILES.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "python3.12").mkdir()
     (tmp_path / "python3.12" / "good.csv").write_bytes(_FILES["good.csv"])
     return tmp_path
@@ -118,6 +119,7 @@ def test_a_task_that_finds_the_input_wanting_says_so_and_the_run_leaves_nothing(
         ({"data": "good.csv", "taxonomy": "broken.yaml"}, "broken.yaml is not valid YAML"),
         ({"data": "good.csv", "taxonomy": "one.yaml"}, "one.yaml.*at least two labels"),
         ({"data": "good.csv", "taxonomy": "notes.txt"}, "unknown kind of taxonomy"),
+        ({"data": "good.csv", "taxonomy": "folder.yaml"}, "Cannot read the taxonomy .*folder.yaml: Is a directory"),
     ],
     ids=lambda value: ",".join(f"{name}={text}" for name, text in value.items()) if isinstance(value, dict) else "",
 )
@@ -180,6 +182,8 @@ def test_what_can_be_seen_on_the_command_line_stops_before_anything_runs(
     [
         ({"epochs": "0"}, "epochs must be at least 1, not 0"),
         ({"minimum_f1": "2"}, "minimum_f1 is 2.0; pass a number from 0 to 1"),
+        ({"min_agreement": "2"}, "min_agreement is 2.0; pass a share from 0 to 1."),
+        ({"min_f1_delta": "-2"}, "min_f1_delta is -2.0; pass a difference from -1 to 1, such as -0.03."),
         ({"deployment_uri": "gs://bucket"}, "Deployment 'gs://bucket' is not supported"),
     ],
     ids=str,

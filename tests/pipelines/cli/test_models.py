@@ -163,3 +163,21 @@ def test_a_registry_that_is_none_is_named(here: Here, place: Path) -> None:
         code, said, error = here("models", *command)
         assert (code, said) == (2, "")
         assert "registry.db is not an SQLite file" in error
+
+
+def test_a_registry_that_cannot_be_read_is_named(here: Here, place: Path) -> None:
+    (place / ".tunelane" / "registry" / "registry.db").mkdir(parents=True)
+    code, said, error = here("models", "list")
+    assert (code, said) == (2, "")
+    assert error.startswith("tunelane: Cannot read the registry ") and "registry.db: Is a directory." in error
+
+
+def test_a_model_whose_registration_was_cut_short_says_so(here: Here, place: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{place}/.tunelane/registry/registry.db"
+    (place / ".tunelane" / "registry").mkdir(parents=True, exist_ok=True)
+    MlflowClient(tracking_uri=uri, registry_uri=uri).create_registered_model("tickets")
+    code, said, error = here("models", "show", "tickets")
+    assert (code, said) == (2, "")
+    assert error == "tunelane: 'tickets' has no versions: its registration was cut short. Run the pipeline again.\n"
