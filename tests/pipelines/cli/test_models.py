@@ -172,11 +172,11 @@ def test_a_registry_that_cannot_be_read_is_named(here: Here, place: Path) -> Non
     assert error.startswith("tunelane: Cannot read the registry ") and "registry.db: Is a directory." in error
 
 
+@pytest.mark.usefixtures("registry")
 def test_a_model_whose_registration_was_cut_short_says_so(here: Here, place: Path) -> None:
     from mlflow.tracking import MlflowClient
 
     uri = f"sqlite:///{place}/.tunelane/registry/registry.db"
-    (place / ".tunelane" / "registry").mkdir(parents=True, exist_ok=True)
     MlflowClient(tracking_uri=uri, registry_uri=uri).create_registered_model("tickets")
     code, said, error = here("models", "show", "tickets")
     assert (code, said) == (2, "")
