@@ -199,3 +199,13 @@ def _write_graph(path: Path, embedding: np.ndarray, bias: np.ndarray) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+@pytest.fixture(scope="session")
+def made_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make MLflow's tables, empty: making them takes a second."""
+    from mlflow.tracking import MlflowClient
+
+    database = tmp_path_factory.mktemp("made") / "registry.db"
+    MlflowClient(f"sqlite:///{database}", f"sqlite:///{database}").search_registered_models()
+    return database

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from tunelane_serving.errors import ContractError
+from tunelane_serving.errors import ContractError, TunelaneError
 from tunelane_serving.package import TOKENIZER, Manifest, Variant, package_digest, read_manifest, verify
 from tunelane_serving.session import open_session
 from tunelane_serving.taxonomy import Taxonomy
@@ -148,3 +148,19 @@ def _load_tokenizer(path: Path, max_length_tokens: int) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length_tokens)
     return tokenizer
+
+
+def load_classifier(package: Path, expected_digest: str | None) -> TextClassifier:
+    """Load a package for serving; whatever is wrong with it becomes an error of one line.
+
+    Raises:
+        DigestMismatch: it is not the expected package, or a file was changed.
+        ContractError: it is broken, or cannot be served on this machine.
+    """
+    try:
+        return TextClassifier.load(package, expected_digest=expected_digest)
+    except TunelaneError:
+        raise
+    except Exception as error:  # a graph that does not fit its manifest fails in ways of ONNX Runtime's and numpy's own
+        reason = str(error).strip().partition("\n")[0]
+        raise ContractError(f"{package}: cannot be served: {type(error).__name__}: {reason}") from error

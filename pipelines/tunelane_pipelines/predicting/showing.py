@@ -10,9 +10,10 @@ import msgspec
 import typer
 
 from tunelane_pipelines.predicting.answers import Answer, answer_all
-from tunelane_pipelines.predicting.source import find_source, load_classifier
+from tunelane_pipelines.predicting.source import find_source
 from tunelane_pipelines.predicting.texts import Item, check_text, file_texts, stream_texts
 from tunelane_pipelines.settings import Settings
+from tunelane_serving.classifier import load_classifier
 from tunelane_serving.cores import usable_cores
 from tunelane_serving.errors import InputError
 
@@ -46,7 +47,7 @@ def print_answers(
     """
     items, without_text = _items(text, file, text_field)
     source = find_source(settings, model=model, package=package)
-    classifier = load_classifier(source)
+    classifier = load_classifier(source.package, source.digest or None)
     if classifier.fallback_reason:
         typer.echo(f"{classifier.variant} answers: {classifier.fallback_reason}", err=True)
     is_terminal = sys.stdout.isatty() and not as_json

@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 from tunelane_pipelines.nearest import no_such
 from tunelane_pipelines.settings import Settings, local_deployment
-from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.deployment import ACTIVE, read_active, revision_path
-from tunelane_serving.errors import ContractError, InputError, TunelaneError
+from tunelane_serving.errors import InputError
 from tunelane_serving.package import MANIFEST
 
 DEFAULT_MODEL = "classifier"
@@ -51,22 +50,6 @@ def find_source(settings: Settings, *, model: str, package: Path | None) -> Sour
         # Taken away since the directory was read.
         raise InputError(_not_deployed(settings, chosen, [], asked=True))
     return Source(revision_path(deployment, active.digest), chosen, active.model_version, active.digest)
-
-
-def load_classifier(source: Source) -> TextClassifier:
-    """Load what serves: verified, golden rows replayed, as the server does it.
-
-    Raises:
-        DigestMismatch: the package is not the deployed one, or a file was changed.
-        ContractError: it is broken, or cannot be served on this machine.
-    """
-    try:
-        return TextClassifier.load(source.package, expected_digest=source.digest or None)
-    except TunelaneError:
-        raise
-    except Exception as error:  # a graph that does not fit its manifest fails in ways of ONNX Runtime's and numpy's own
-        reason = str(error).strip().partition("\n")[0]
-        raise ContractError(f"{source.package}: cannot be served: {type(error).__name__}: {reason}") from error
 
 
 def require_one(*, model: str, package: Path | None) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tunelane_serving.classifier import TextClassifier
+from tunelane_serving.classifier import TextClassifier, load_classifier
 from tunelane_serving.deployment import ACTIVE, read_active, revision_path
-from tunelane_serving.errors import ContractError, TunelaneError
+from tunelane_serving.errors import TunelaneError
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,9 @@ class FixedChampion:
 
     def __init__(self, package: Path, *, expected_digest: str | None = None) -> None:
         """Verify and load `package`; raises ContractError or DigestMismatch."""
-        self.current = Champion(_load(package, expected_digest), model=package.resolve().name, model_version="")
+        self.current = Champion(
+            load_classifier(package, expected_digest), model=package.resolve().name, model_version=""
+        )
         _log.info("serving %s, %s", self.current.model, self.current.classifier.digest[:12])
 
 
@@ -124,17 +126,6 @@ class DeployedChampion:
         if self.current is not None and self.current.classifier.digest == active.digest:
             classifier = self.current.classifier
         else:
-            classifier = _load(revision_path(self._deployment, active.digest), active.digest)
+            classifier = load_classifier(revision_path(self._deployment, active.digest), active.digest)
         self.current = Champion(classifier, active.model, active.model_version)
         _log.info("serving %s version %s, %s", active.model, active.model_version, active.digest[:12])
-
-
-def _load(package: Path, expected_digest: str | None) -> TextClassifier:
-    """Load a package for serving; whatever is wrong with it becomes a ContractError of one line."""
-    try:
-        return TextClassifier.load(package, expected_digest=expected_digest)
-    except TunelaneError:
-        raise
-    except Exception as error:  # a graph that does not fit its manifest fails in ways of ONNX Runtime's and numpy's own
-        reason = str(error).strip().partition("\n")[0]
-        raise ContractError(f"{package}: cannot be served: {type(error).__name__}: {reason}") from error

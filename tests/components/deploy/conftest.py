@@ -40,16 +40,6 @@ def deployer(root: Path) -> LocalDeployer:
     return LocalDeployer(root)
 
 
-@pytest.fixture(scope="session")
-def made_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make MLflow's tables, empty: making them takes a second."""
-    from mlflow.tracking import MlflowClient
-
-    database = tmp_path_factory.mktemp("made") / "registry.db"
-    MlflowClient(f"sqlite:///{database}", f"sqlite:///{database}").search_registered_models()
-    return database
-
-
 @pytest.fixture
 def database(tmp_path: Path, made_database: Path) -> Path:
     database = tmp_path / "registry" / "registry.db"

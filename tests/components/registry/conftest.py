@@ -32,16 +32,6 @@ def database(tmp_path: Path) -> Path:
     return tmp_path / "registry" / "registry.db"
 
 
-@pytest.fixture(scope="session")
-def made_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make MLflow's tables, empty: making them takes a second."""
-    from mlflow.tracking import MlflowClient
-
-    database = tmp_path_factory.mktemp("made") / "registry.db"
-    MlflowClient(f"sqlite:///{database}", f"sqlite:///{database}").search_registered_models()
-    return database
-
-
 @pytest.fixture
 def registry(database: Path, made_database: Path) -> MlflowRegistry:
     """Give a registry with tables and no models."""

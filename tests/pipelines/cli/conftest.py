@@ -86,16 +86,6 @@ def deploy(place: Path) -> Callable[..., Path]:
     return deploy
 
 
-@pytest.fixture(scope="session")
-def made_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make MLflow's tables, empty: making them takes a second."""
-    from mlflow.tracking import MlflowClient
-
-    database = tmp_path_factory.mktemp("made") / "registry.db"
-    MlflowClient(f"sqlite:///{database}", f"sqlite:///{database}").search_registered_models()
-    return database
-
-
 @pytest.fixture
 def registry(place: Path, made_database: Path) -> MlflowRegistry:
     """Give the registry below `.tunelane`, with tables and no models."""
