@@ -1,9 +1,10 @@
-"""Inputs by URI: a local path as it is, anything remote downloaded through fsspec."""
+"""Inputs by URI: a local path as it is, anything remote through fsspec, downloaded or read as a stream."""
 
+import logging
 import os
 import tempfile
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -29,14 +30,59 @@ def local_copy(uri: str, scratch: Path, *, what: str) -> Path:
     """
     if not uri.strip():
         raise InputError(f"No {what} was given. Pass --set {what}=PATH or a gs:// URI.")
-    path = _local_path(uri)
+    path = local_path(uri)
     if path is None:
         name = PurePosixPath(urlsplit(uri).path).name or urlsplit(uri).netloc
         path = scratch / name
         download(uri, path, what=what)
     elif not path.exists():
-        raise _missing(uri, what)
+        raise missing(uri, what)
     return path
+
+
+def local_path(uri: str) -> Path | None:
+    """Give the local path that `uri` is, or None where it is remote."""
+    if uri.startswith("file://"):
+        return Path(url2pathname(urlsplit(uri).path))
+    return None if _SCHEME_MARK in uri else Path(uri).expanduser()
+
+
+def filesystem(uri: str, *, what: str) -> tuple[Any, str]:
+    """Give the fsspec file system of a remote `uri`, and its path there.
+
+    Raises:
+        InputError: the scheme is unknown, or its package is not installed.
+    """
+    # gcsfs' experimental probe of zonal buckets waits minutes without credentials; it is read at import.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    # What gcsfs gives up it logs with a traceback, and raises as well; callers put it into one line.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    import fsspec
+
+    try:
+        return cast(tuple[Any, str], fsspec.core.url_to_fs(uri))
+    except (ValueError, ImportError) as error:
+        raise InputError(f"Cannot read {what} {uri}: {one_line(error)}. Use a local path or a gs:// URI.") from error
+
+
+def open_binary(uri: str, *, what: str) -> BinaryIO:
+    """Open the file at `uri`, a local path or remote, to read its bytes.
+
+    Raises:
+        InputError: there is no such file, its scheme is unknown, or it cannot be opened.
+    """
+    path = local_path(uri)
+    try:
+        if path is not None:
+            return path.open("rb")
+        file_system, remote_path = filesystem(uri, what=what)
+        return cast(BinaryIO, file_system.open(remote_path, "rb"))
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise missing(uri, what) from error
+    except Exception as error:
+        raise InputError(f"Cannot read {what} {uri}: {one_line(error)}") from error
 
 
 def download(uri: str, target: Path, *, what: str) -> None:
@@ -45,14 +91,7 @@ def download(uri: str, target: Path, *, what: str) -> None:
     Raises:
         InputError: there is nothing at `uri`, its scheme is unknown, or it cannot be read.
     """
-    # gcsfs' experimental probe of zonal buckets waits minutes without credentials; it is read at import.
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    import fsspec
-
-    try:
-        file_system, path = fsspec.core.url_to_fs(uri)
-    except (ValueError, ImportError) as error:
-        raise InputError(f"Cannot read {what} {uri}: {_reason(error)}. Use a local path or a gs:// URI.") from error
+    file_system, path = filesystem(uri, what=what)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         if file_system.isfile(path):
@@ -62,17 +101,10 @@ def download(uri: str, target: Path, *, what: str) -> None:
     except InputError:
         raise
     except FileNotFoundError as error:
-        raise _missing(uri, what) from error
+        raise missing(uri, what) from error
     except Exception as error:
         # Every fsspec implementation has its own errors; each means that this input cannot be read.
-        raise InputError(f"Cannot read {what} {uri}: {_reason(error)}") from error
-
-
-def _local_path(uri: str) -> Path | None:
-    """Give the local path that `uri` is, or None where it is remote."""
-    if uri.startswith("file://"):
-        return Path(url2pathname(urlsplit(uri).path))
-    return None if _SCHEME_MARK in uri else Path(uri).expanduser()
+        raise InputError(f"Cannot read {what} {uri}: {one_line(error)}") from error
 
 
 def _download_file(file_system: Any, path: str, target: Path) -> None:
@@ -89,7 +121,7 @@ def _download_directory(file_system: Any, path: str, uri: str, target: Path, wha
     # Object stores mark an empty folder by an object whose name ends in a slash.
     names = [name for name in file_system.find(path) if not name.endswith("/")]
     if not names:
-        raise _missing(uri, what)
+        raise missing(uri, what)
     with directory_written_atomically(target) as folder:
         for name in names:
             relative = PurePosixPath(name).relative_to(root)
@@ -101,10 +133,13 @@ def _download_directory(file_system: Any, path: str, uri: str, target: Path, wha
             file_system.get_file(name, str(file))
 
 
-def _missing(uri: str, what: str) -> InputError:
+def missing(uri: str, what: str) -> InputError:
+    """The error for a `uri` at which there is nothing; `what` is the parameter that gave it."""
     return InputError(f"No such file or directory: {uri}. Pass --set {what}=PATH or a gs:// URI that exists.")
 
 
-def _reason(error: Exception) -> str:
-    """Put an error's text on one line."""
+def one_line(error: Exception) -> str:
+    """An error's text on one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

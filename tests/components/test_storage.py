@@ -1,5 +1,8 @@
+import logging
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import fsspec
@@ -104,3 +107,25 @@ def test_a_local_path_does_not_import_fsspec(tmp_path: Path) -> None:
         f"local_copy({str(tmp_path)!r}, Path({str(tmp_path)!r}), what='data'); sys.exit('fsspec' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_cloud_storage_refuses_is_one_line_without_a_traceback_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refusal(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(400)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Refusal) as server:
+        threading.Thread(target=server.serve_forever).start()
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+        try:
+            with caplog.at_level(logging.INFO), pytest.raises(InputError) as caught:
+                download("gs://somebody-elses/rows.csv", tmp_path / "rows.csv", what="data")
+        finally:
+            server.shutdown()
+    assert "\n" not in str(caught.value)
+    assert caplog.messages == []

@@ -68,6 +68,8 @@ def file_texts(path: Path, text_field: str) -> Texts:
         raise InputError(f"Cannot read {path}: {error.strerror}.") from error
     if not content.strip():
         raise InputError(f"{path} is empty. Pass a file with texts.")
+    if suffix != ".txt":
+        _check_utf_8(content, str(path))
     found = _lines(content, str(path)) if suffix == ".txt" else _rows(path, text_field)
     items = [item for item in found if item is not None]
     if not items:
@@ -85,15 +87,24 @@ def _line_item(line: bytes, number: int, name: str) -> Item | None:
         # The first line may begin with a byte order mark.
         text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name} is not UTF-8: byte 0x{line[error.start]:02x} on line {number}. "
-            "Convert it: iconv -f ENCODING -t UTF-8"
-        ) from error
+        raise _not_utf_8(name, line[error.start], number) from error
     return Item(text, number) if text.strip() else None
 
 
+def _check_utf_8(content: bytes, name: str) -> None:
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        raise _not_utf_8(name, content[error.start], content.count(b"\n", 0, error.start) + 1) from error
+
+
+def _not_utf_8(name: str, byte: int, line: int) -> InputError:
+    return InputError(f"{name} is not UTF-8: byte 0x{byte:02x} on line {line}. Convert it: iconv -f ENCODING -t UTF-8")
+
+
 def _rows(path: Path, text_field: str) -> list[Item | None]:
-    from tunelane_components.etl.sources import MalformedRow, read_rows
+    from tunelane_components.etl.rows.row import MalformedRow
+    from tunelane_components.etl.sources.reading import read_rows
 
     items: list[Item | None] = []
     columns: dict[str, None] = {}
