@@ -66,6 +66,25 @@ class Taxonomy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
         """Every name and alias to the label's name."""
         return {spelling: label.name for label in self.labels for spelling in (label.name, *label.aliases)}
 
+    @cached_property
+    def with_ancestors(self) -> dict[str, tuple[str, ...]]:
+        """Every name to itself and the labels above it; empty where no label has a parent."""
+        parents = {label.name: label.parent for label in self.labels}
+        if not any(parents.values()):
+            return {}
+        lines: dict[str, tuple[str, ...]] = {}
+        for name in parents:
+            line = [name]
+            while parents[line[-1]]:
+                line.append(parents[line[-1]])
+            lines[name] = tuple(line)
+        return lines
+
+    @cached_property
+    def groups(self) -> frozenset[str]:
+        """The labels that have labels below them."""
+        return frozenset(label.parent for label in self.labels if label.parent)
+
     def require_same(self, other_digest: str, *, mine: str, other: str) -> None:
         """Stop where two artifacts speak of different taxonomies.
 

@@ -1,14 +1,10 @@
 """The canonical record: one labelled text, as every stage reads it."""
 
-import re
 import unicodedata
+from hashlib import sha256
 from typing import Any, Literal
 
 import msgspec
-
-from tunelane_serving.files import sha256_bytes
-
-_WHITE_SPACE = re.compile(r"\s+")
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -36,9 +32,16 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 def normalized(text: str) -> str:
     """`text` as duplicates are compared: Unicode NFKC, lower case, white space folded."""
-    return _WHITE_SPACE.sub(" ", unicodedata.normalize("NFKC", text).lower()).strip()
+    # This runs once a row. ASCII is its own NFKC, and the only white space that is printable is the plain space.
+    same = (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()
+    return same.strip() if same.isprintable() and "  " not in same else " ".join(same.split())
+
+
+def digest_of_normalized(same: str) -> bytes:
+    """SHA-256 of a text that is normalised already, 32 bytes."""
+    return sha256(same.encode()).digest()
 
 
 def text_digest(text: str) -> str:
     """Hex SHA-256 of the normalised text: equal for exact duplicates, stable for ever."""
-    return sha256_bytes(normalized(text).encode())
+    return digest_of_normalized(normalized(text)).hex()
