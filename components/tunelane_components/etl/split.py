@@ -1,11 +1,11 @@
 """Which split a text belongs to, and which texts a smaller dataset keeps: by hash, so that neither ever moves."""
 
-from collections.abc import Iterable
+import math
+from hashlib import sha256
 from typing import Literal
 
 from tunelane_components.etl.record import text_digest
 from tunelane_serving.errors import InputError
-from tunelane_serving.files import sha256_bytes
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -32,16 +32,27 @@ def split_of_digest(digest: str, valid_fraction: float, test_fraction: float) ->
     The digest's first 64 bits give a place in [0, 1). Test is taken from the low end and valid from the high end, so a
     change of one fraction moves rows between that split and train, and never between test and valid.
     """
-    place = int(digest[: _HASH_BITS // 4], 16) / 2**_HASH_BITS
-    if place < test_fraction:
-        return "test"
-    return "valid" if place >= 1 - valid_fraction else "train"
+    test_below, valid_from = bounds_of_splits(valid_fraction, test_fraction)
+    raw = bytes.fromhex(digest)
+    return "test" if raw < test_below else "valid" if raw >= valid_from else "train"
 
 
-def keep_rows(digests: Iterable[str], rows: int) -> set[str]:
-    """Choose the `rows` of the distinct `digests` that a smaller dataset keeps; all where there are no more.
+def bounds_of_splits(
+    valid_fraction: float, test_fraction: float, *, is_test_given: bool = False
+) -> tuple[bytes, bytes]:
+    """Return the bounds of raw digests: below the first is test, from the second on is valid, between them is train.
 
-    Kept are the first by a second hash, independent of the one that splits, so every split shrinks alike and a smaller
-    cut is part of a larger one.
+    Where the test rows were given, none of the others becomes one.
     """
-    return set(sorted(digests, key=lambda digest: sha256_bytes(f"rows:{digest}".encode()))[:rows])
+    test = 0 if is_test_given else math.ceil(test_fraction * 2**_HASH_BITS)
+    valid = math.ceil((1 - valid_fraction) * 2**_HASH_BITS)
+    return test.to_bytes(_HASH_BITS // 8), valid.to_bytes(_HASH_BITS // 8)
+
+
+def rows_order(digest: bytes) -> bytes:
+    """Return the place of a text (its raw digest) in the order in which a smaller dataset keeps texts.
+
+    It is a second hash, independent of the one that splits, so every split shrinks alike and a smaller cut is part of a
+    larger one.
+    """
+    return sha256(f"rows:{digest.hex()}".encode()).digest()

@@ -1,17 +1,22 @@
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tunelane_components.etl.record import text_digest
-from tunelane_components.etl.split import check_fractions, keep_rows, split_of
+from tunelane_components.etl.split import bounds_of_splits, check_fractions, rows_order, split_of, split_of_digest
 from tunelane_serving.errors import InputError
 
 FRACTIONS = st.tuples(st.floats(0.01, 0.45), st.floats(0.01, 0.45))
 TEXTS = st.lists(st.text(max_size=30), max_size=30)
 DIGESTS = st.sets(st.integers(0, 10_000).map(lambda number: text_digest(f"text {number}")), max_size=60)
+
+
+def keep_rows(digests: Iterable[str], rows: int) -> set[str]:
+    return set(sorted(digests, key=lambda digest: rows_order(bytes.fromhex(digest)))[:rows])
 
 
 def splits_of(texts: list[str], fractions: tuple[float, float]) -> dict[str, set[str]]:
@@ -85,3 +90,19 @@ def test_a_cut_shrinks_every_split_alike() -> None:
 def test_fractions_that_leave_a_split_empty_are_refused(valid_fraction: float, test_fraction: float) -> None:
     with pytest.raises(InputError, match="both above 0"):
         check_fractions(valid_fraction, test_fraction)
+
+
+@given(st.integers(0, 2**256 - 1), FRACTIONS)
+def test_where_test_rows_were_given_no_other_becomes_one(number: int, fractions: tuple[float, float]) -> None:
+    digest = number.to_bytes(32)
+    test_below, valid_from = bounds_of_splits(*fractions, is_test_given=True)
+    assert not digest < test_below
+    assert (digest >= valid_from) == (split_of_digest(digest.hex(), *fractions) == "valid")
+
+
+@given(FRACTIONS)
+def test_the_bounds_are_the_fractions(fractions: tuple[float, float]) -> None:
+    valid_fraction, test_fraction = fractions
+    test_below, valid_from = (int.from_bytes(bound) / 2**64 for bound in bounds_of_splits(*fractions))
+    assert test_below == pytest.approx(test_fraction, abs=1e-12)
+    assert 1 - valid_from == pytest.approx(valid_fraction, abs=1e-12)
