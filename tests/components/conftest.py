@@ -123,7 +123,7 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build a dataset of texts of 3 to 41 words; the words that speak for a label stand amid filler."""
-    from tunelane_components.etl.dataset import build_dataset
+    from tunelane_components.etl.build import build_dataset
 
     directory = tmp_path_factory.mktemp("data")
     generator = random.Random(0)  # noqa: S311 - no secret
@@ -136,7 +136,7 @@ def toy_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
             words = filler + generator.choices(_WORDS_BY_LABEL[label], k=1 + len(filler) // 3)
             generator.shuffle(words)
             writer.writerow((" ".join(words), label))
-    build_dataset(directory / "toy.csv", directory / "dataset", valid_fraction=0.2, test_fraction=0.2)
+    build_dataset(str(directory / "toy.csv"), directory / "dataset", valid_fraction=0.2, test_fraction=0.2)
     return directory / "dataset"
 
 

@@ -8,11 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Point = tuple[float, float]
+# Where it begins and ends on x, and how high it is.
+Bar = tuple[float, float, float]
 
 WIDTH = 340
 HEIGHT = 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 42
 _DIAMOND = 4.5
+_BAR_GAP = 1
 # Of a strip of F1 figures: two points.
 _LEAST_STRIP = 0.02
 
@@ -72,6 +75,17 @@ class Chart:
         """Give the outline of a diamond around each point."""
         d = _DIAMOND
         return "".join(f"M{self.x(x):g} {self.y(y) - d:g}l{d} {d} -{d} {d} -{d} -{d}z" for x, y in points)
+
+    def bars(self, bars: Iterable[Bar]) -> str:
+        """Give the outline of each bar, from the axis up, with a gap beside it where there is room for one."""
+        outlines = []
+        for left, right, height in bars:
+            start, end = self.x(left), self.x(right)
+            gap = _BAR_GAP if end - start > 3 * _BAR_GAP else 0
+            # What is there can be seen.
+            top = min(self.y(height), self.y.start - 1)
+            outlines.append(f"M{start:g} {self.y.start:g}V{top:g}H{end - gap:g}V{self.y.start:g}z")
+        return "".join(outlines)
 
 
 def chart(x: tuple[float, float], y: tuple[float, float], *, whole_x: bool = False) -> Chart:

@@ -52,7 +52,7 @@ class CheckpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_length_tokens: int
     data_digest: str = ""
     metrics: dict[str, float] = {}
-    options: dict[str, str | int | float] = {}
+    options: dict[str, str | bool | int | float] = {}
     history: tuple[Epoch, ...] = ()
     losses: tuple[LossPoint, ...] = ()
     version: Literal[1] = 1

@@ -23,6 +23,7 @@ def train_lora(
     warmup_fraction: float = 0.1,
     max_length_tokens: int = 128,
     precision: str = "auto",
+    use_class_weights: bool = False,
     seed: int = 0,
 ) -> None:
     """Fine-tune an encoder with LoRA, keep the best epoch by validation macro-F1, and merge the weights.
@@ -43,6 +44,7 @@ def train_lora(
         warmup_fraction: Part of the steps during which the learning rate rises.
         max_length_tokens: Longest input in tokens; longer texts are cut.
         precision: auto, bf16 or fp32.
+        use_class_weights: Let a row weigh as much as the dataset's weight of its label.
         seed: Seed of head, shuffling and dropout.
     """
     from pathlib import Path
@@ -64,6 +66,7 @@ def train_lora(
         warmup_fraction=warmup_fraction,
         max_length_tokens=max_length_tokens,
         precision=precision,
+        use_class_weights=use_class_weights,
         seed=seed,
     )
     card = train(Path(dataset.path), base_model, Path(model.path), options)

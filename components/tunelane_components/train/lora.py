@@ -3,6 +3,7 @@
 import math
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ class LoraOptions:
     """How to train.
 
     `target_modules` is "all-linear" or comma-separated module names; `warmup_fraction` is the part of all steps during
-    which the learning rate rises; `precision` is auto, bf16 or fp32 (auto: bf16 where the hardware multiplies it).
+    which the learning rate rises; `precision` is auto, bf16 or fp32 (auto: bf16 where the hardware multiplies it);
+    `use_class_weights` weighs the loss of a row by the dataset's weight of its label, so that rare labels count more.
     """
 
     rank: int = 8
@@ -47,6 +49,7 @@ class LoraOptions:
     warmup_fraction: float = 0.1
     max_length_tokens: int = 128
     precision: str = "auto"
+    use_class_weights: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -75,7 +78,7 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
 
     Raises:
         InputError: the base model cannot be had, is not one that a sequence classifier can be made from, or training
-            diverged.
+            diverged, or the dataset has several labels a row.
     """
     prepare_torch_environment()
     import torch
@@ -84,6 +87,10 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
 
     torch.set_num_threads(usable_cores())
     taxonomy, summary = read_taxonomy(dataset), read_summary(dataset)
+    if summary.options.multi_label:
+        raise InputError(
+            "The dataset has several labels a row, which train_lora cannot learn. Build it without multi_label."
+        )
     train, valid = read_split(dataset, "train"), read_split(dataset, "valid")
     with tempfile.TemporaryDirectory() as scratch, directory_written_atomically(output) as checkpoint:
         source = fetch_base_model(base_model, Path(scratch) / "base_model")
@@ -125,6 +132,7 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
                 "macro_f1": single_label_macro_f1(answer.label_ids, answer.predictions.argmax(-1), len(taxonomy.labels))
             },
             callbacks=[_progress(history, losses)],
+            compute_loss_func=_weighted_loss(summary.class_weights, taxonomy) if options.use_class_weights else None,
         )
         _drop_default_printer(trainer)
         trainer.train()
@@ -217,6 +225,20 @@ def _uses_bf16(precision: str) -> bool:
         return bool(torch.cuda.is_bf16_supported())
     flags = Path("/proc/cpuinfo").read_text(errors="replace") if Path("/proc/cpuinfo").exists() else ""
     return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def _weighted_loss(weights: Mapping[str, float], taxonomy: Taxonomy) -> Any:
+    """Cross-entropy in which each row weighs as much as its label; a label without a weight has no rows to weigh."""
+    import torch
+
+    by_label = torch.tensor([weights.get(name, 1.0) for name in taxonomy.names])
+
+    def loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:  # noqa: ARG001  the Trainer passes it
+        logits = outputs.logits
+        weight = by_label.to(device=logits.device, dtype=logits.dtype)
+        return torch.nn.functional.cross_entropy(logits, labels, weight=weight)
+
+    return loss
 
 
 def _drop_default_printer(trainer: Any) -> None:

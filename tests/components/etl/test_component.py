@@ -10,6 +10,7 @@ from kfp import compiler, dsl
 from tunelane_components.etl.component import build_dataset
 from tunelane_components.etl.dataset import read_split, read_summary, read_taxonomy
 from tunelane_components.etl.report import render
+from tunelane_components.etl.statistics import read_statistics
 from tunelane_serving.errors import InputError
 
 
@@ -29,16 +30,26 @@ def test_the_component_writes_the_dataset_its_metadata_and_metrics(
 ) -> None:
     dataset, metrics, report = artifacts
     data = write_jsonl([*tickets, {"text": "", "label": "praise"}])
-    build_dataset.python_func(str(data), dataset, metrics, report, id_field="key", rows=200)
+    build_dataset.python_func(
+        str(data), dataset, metrics, report, id_field="key", rows=200, near_duplicate_threshold=0.0
+    )
     summary = read_summary(Path(dataset.path))
     assert summary.rows_kept == 200
-    assert Path(report.path).read_text(encoding="utf-8") == render(summary)
-    assert dataset.metadata == {"digest": summary.digest, "taxonomy_digest": summary.taxonomy_digest, "rows": 200}
+    assert Path(report.path).read_text(encoding="utf-8") == render(summary, read_statistics(Path(dataset.path)))
+    assert dataset.metadata == {
+        "digest": summary.digest,
+        "taxonomy_digest": summary.taxonomy_digest,
+        "rows": 200,
+        "uploaded_to": "",
+    }
     assert metrics.metadata == {
         "rows_read": 301,
         "rows_kept": 200,
         "rows_merged": 0,
         "rows_cut": 100,
+        "rows_leaked": 0,
+        "rows_near_duplicate": 0,
+        "rows_over_cap": 0,
         "rows_quarantined": 1,
         "quarantined_empty_text": 1,
         **{f"rows_{split}": len(read_split(Path(dataset.path), split)) for split in ("train", "valid", "test")},
@@ -53,7 +64,12 @@ def test_the_component_reads_remote_data_and_taxonomy(
     files.pipe_file("/component/input.jsonl", "\n".join(map(json.dumps, tickets)).encode())
     files.pipe_file("/component/labels.yaml", b"labels: [praise, delivery, billing]")
     build_dataset.python_func(
-        "memory://component/input.jsonl", dataset, metrics, report, taxonomy="memory://component/labels.yaml"
+        "memory://component/input.jsonl",
+        dataset,
+        metrics,
+        report,
+        taxonomy="memory://component/labels.yaml",
+        near_duplicate_threshold=0.0,
     )
     summary = read_summary(Path(dataset.path))
     assert summary.data_file == "input.jsonl"
@@ -70,3 +86,21 @@ def test_the_component_compiles_with_its_defaults(tmp_path: Path) -> None:
     compiler.Compiler().compile(build_dataset, str(path))
     assert {"data", "taxonomy", "minimum_rows"} <= set(build_dataset.component_spec.inputs)
     assert "tunelane/trainer" in path.read_text()
+
+
+def test_the_component_uploads_the_dataset_once(
+    tickets: list[dict[str, Any]],
+    write_jsonl: Callable[..., Path],
+    artifacts: tuple[dsl.Dataset, dsl.Metrics, dsl.HTML],
+    tmp_path: Path,
+) -> None:
+    dataset, metrics, report = artifacts
+    data = str(write_jsonl(tickets))
+    for _ in range(2):
+        build_dataset.python_func(
+            data, dataset, metrics, report, near_duplicate_threshold=0.0, upload_root=str(tmp_path / "bucket")
+        )
+    uploaded = [*(tmp_path / "bucket" / "training-data").iterdir()]
+    assert [str(path) for path in uploaded] == [dataset.metadata["uploaded_to"]]
+    assert uploaded[0].name.endswith(f"-{dataset.metadata['digest'][:12]}")
+    assert read_split(uploaded[0], "test") == read_split(Path(dataset.path), "test")

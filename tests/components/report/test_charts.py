@@ -45,6 +45,18 @@ def test_a_chart_puts_low_left_and_bottom_and_high_right_and_top() -> None:
     assert drawn.size == (WIDTH, HEIGHT)
 
 
+def test_bars_stand_on_the_axis_with_a_gap_where_there_is_room() -> None:
+    drawn = chart((0, 100), (0, 10))
+    # 2.82 units for each of x, 17.6 for each of y.
+    assert drawn.bars([(0, 10, 5), (10, 20, 10)]) == "M46 188V100H73.2V188zM74.2 188V12H101.4V188z"
+    assert drawn.bars([(0, 1, 5)]) == "M46 188V100H48.8V188z"
+    assert drawn.bars([]) == ""
+
+
+def test_a_bar_that_is_there_can_be_seen() -> None:
+    assert chart((0, 10), (0, 1e6)).bars([(0, 10, 1)]) == "M46 188V187H327V188z"
+
+
 @pytest.mark.parametrize("value", [0.0, 0.5, -3.0, 1e-9, 1e9])
 def test_a_range_without_extent_is_widened(value: float) -> None:
     drawn = chart((value, value), (value, value))

@@ -39,6 +39,7 @@ def test_train_lora_writes_the_checkpoint_its_metadata_and_metrics(
         warmup_fraction=0.2,
         max_length_tokens=32,
         precision="fp32",
+        use_class_weights=True,
         seed=5,
     )
     card = read_card(Path(model.path))
@@ -53,6 +54,7 @@ def test_train_lora_writes_the_checkpoint_its_metadata_and_metrics(
         "warmup_fraction": 0.2,
         "max_length_tokens": 32,
         "precision": "fp32",
+        "use_class_weights": True,
         "seed": 5,
     }
     assert model.metadata == {"taxonomy_digest": card.taxonomy.digest, "base_model": tiny_encoder.name}

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ from tunelane_components.etl.dataset import read_split, read_summary, read_taxon
 from tunelane_components.train import lora
 from tunelane_components.train.checkpoint import load_model, load_tokenizer, read_card
 from tunelane_components.train.lora import LoraOptions, train_lora
+from tunelane_serving.contract import write
 from tunelane_serving.errors import InputError
 
 # All tests that need the toy lane run in one worker, which builds it once.
@@ -288,3 +290,33 @@ def test_a_killed_training_leaves_no_checkpoint_and_the_next_one_works(
     assert not output.exists()
     train_lora(toy_dataset, str(tiny_encoder), output, replace(toy_options, epochs=1))
     assert read_card(output).history
+
+
+def test_class_weights_count_where_they_are_asked_for(
+    tiny_encoder: Path, toy_dataset: Path, toy_options: LoraOptions, tmp_path: Path
+) -> None:
+    dataset = tmp_path / "dataset"
+    shutil.copytree(toy_dataset, dataset)
+    favourite, *others = read_taxonomy(dataset).names
+    weights = {favourite: 100.0, **dict.fromkeys(others, 0.01)}
+    write(dataset / "dataset.json", msgspec.structs.replace(read_summary(dataset), class_weights=weights))
+    shares = {}
+    for use in (True, False):
+        options = replace(toy_options, epochs=3, use_class_weights=use)
+        train_lora(dataset, str(tiny_encoder), tmp_path / str(use), options)
+        predicted = _predicted(tmp_path / str(use), dataset)
+        shares[use] = predicted.count(favourite) / len(predicted)
+    assert shares[True] > 0.9
+    assert shares[False] < 0.6
+
+
+def test_several_labels_a_row_are_refused(
+    tiny_encoder: Path, toy_dataset: Path, toy_options: LoraOptions, tmp_path: Path
+) -> None:
+    dataset = tmp_path / "dataset"
+    shutil.copytree(toy_dataset, dataset)
+    summary = read_summary(dataset)
+    several = msgspec.structs.replace(summary.options, multi_label=True)
+    write(dataset / "dataset.json", msgspec.structs.replace(summary, options=several))
+    with pytest.raises(InputError, match="several labels a row"):
+        train_lora(dataset, str(tiny_encoder), tmp_path / "checkpoint", toy_options)
