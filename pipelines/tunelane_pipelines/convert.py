@@ -32,7 +32,7 @@ def convert(
 
     Args:
         checkpoint: A directory saved by transformers, or a .pt file with a state dict; local or gs://.
-        data: Labelled text to hold the graphs against PyTorch on.
+        data: Labelled text to hold the graphs against PyTorch on; a file, a folder or a pattern.
         text_field: Column that holds the text.
         label_field: Column that holds the label.
         taxonomy: The labels in the order of the model's outputs; empty: the names in the checkpoint's config.
@@ -58,6 +58,8 @@ def convert(
         minimum_rows=minimum_rows,
         valid_fraction=0.4,
         test_fraction=0.4,
+        # Nothing is trained on what is left, so nothing in it can leak.
+        near_duplicate_threshold=0.0,
     )
     named(dataset, "Build dataset")
     exported = export_onnx(model=imported.outputs["model"], quantize=quantize)

@@ -28,11 +28,23 @@ def train_classifier(
     label_field: str = "label",
     id_field: str = "",
     source_field: str = "",
+    split_field: str = "",
+    test_data: str = "",
     taxonomy: str = "",
+    source_format: str = "",
+    delimiter: str = "",
+    encoding: str = "utf-8",
+    mask_personal_data: bool = False,
+    max_characters: int = 100000,
+    max_rejected_fraction: float = 0.1,
+    near_duplicate_threshold: float = 0.8,
     rows: int = 0,
     minimum_rows: int = 50,
     valid_fraction: float = 0.1,
     test_fraction: float = 0.1,
+    max_per_label: int = 0,
+    min_per_label: int = 0,
+    upload_root: str = "",
     rank: int = 8,
     alpha: int = 16,
     dropout: float = 0.1,
@@ -43,6 +55,7 @@ def train_classifier(
     warmup_fraction: float = 0.1,
     max_length_tokens: int = 128,
     precision: str = "auto",
+    use_class_weights: bool = False,
     quantize: bool = True,
     min_agreement: float = 0.95,
     min_f1_delta: float = -0.03,
@@ -54,20 +67,32 @@ def train_classifier(
     """Train, judge and, where it wins, deploy a text classifier.
 
     Args:
-        data: CSV, TSV, JSON or JSONL file of labelled text; a path or a gs:// URI.
+        data: Labelled text: a CSV, TSV, JSON, JSONL or Parquet file, a folder or a pattern; a path or a gs:// URI.
         registry_uri: The model registry, which decides who is champion.
         deployment_uri: Where the champion is served from.
         base_model: The encoder to fine-tune: a directory, a gs:// URI or a Hugging Face hub id.
         model_name: The registry's name for this classifier; one name, one taxonomy.
-        text_field: Column that holds the text.
-        label_field: Column that holds the label.
-        id_field: Column that holds the row's id; empty: made from the text.
-        source_field: Column that says where a row came from, reported as a slice; empty: none.
+        text_field: Column of the text, a path (note.body), or a template ({title}: {note}).
+        label_field: Column or path that holds the label.
+        id_field: Column or path that holds the row's id; empty: made from the text.
+        source_field: Column or path that says where a row came from, reported as a slice; empty: none.
+        split_field: Column that says train, valid or test; where it is empty, the hash of the text decides.
+        test_data: Files like data whose rows judge the model; empty: a part of data does.
         taxonomy: YAML or JSON file with the labels; empty: inferred from the data and written out.
+        source_format: csv, tsv, json, jsonl, parquet or a transformer's name; empty: by each file's ending.
+        delimiter: Of CSV files; empty: found.
+        encoding: Of text files.
+        mask_personal_data: Replace e-mail addresses, phone numbers, URLs and @names before anything is written.
+        max_characters: Longer texts are quarantined; 0 allows any.
+        max_rejected_fraction: Stop if a larger share of the rows is quarantined.
+        near_duplicate_threshold: Drop training rows so similar to a validation or test row; 0 looks for none.
         rows: Rows to use, the same ones every time; 0 for all.
         minimum_rows: Fewest usable rows to go on with.
         valid_fraction: Part of the rows that chooses the best epoch.
         test_fraction: Part of the rows that judges.
+        max_per_label: Most training rows a label; 0 for all.
+        min_per_label: Leave out inferred labels with fewer texts; with a taxonomy, stop.
+        upload_root: Where to keep a copy of the dataset, below training-data/; empty: nowhere.
         rank: LoRA rank.
         alpha: LoRA alpha.
         dropout: LoRA dropout.
@@ -78,6 +103,7 @@ def train_classifier(
         warmup_fraction: Part of the steps during which the learning rate rises.
         max_length_tokens: Longest input in tokens; longer texts are cut.
         precision: auto, bf16 or fp32.
+        use_class_weights: Let a row weigh as much as the dataset's weight of its label.
         quantize: Add an int8 graph and prefer it.
         min_agreement: Least share of labels on which a graph must agree with PyTorch.
         min_f1_delta: Lowest macro-F1 difference of a graph to PyTorch.
@@ -94,11 +120,26 @@ def train_classifier(
         label_field=label_field,
         id_field=id_field,
         source_field=source_field,
+        split_field=split_field,
+        test_data=test_data,
         taxonomy=taxonomy,
+        source_format=source_format,
+        delimiter=delimiter,
+        encoding=encoding,
+        mask_personal_data=mask_personal_data,
+        max_characters=max_characters,
+        # The report says how many texts training will cut.
+        tokenizer=base_model,
+        max_length_tokens=max_length_tokens,
+        max_rejected_fraction=max_rejected_fraction,
+        near_duplicate_threshold=near_duplicate_threshold,
         rows=rows,
         minimum_rows=minimum_rows,
         valid_fraction=valid_fraction,
         test_fraction=test_fraction,
+        max_per_label=max_per_label,
+        min_per_label=min_per_label,
+        upload_root=upload_root,
     )
     # The champion is pinned before anything else is done: it is what this run will be compared with.
     named(dataset.after(champion), "Build dataset")
@@ -115,6 +156,7 @@ def train_classifier(
         warmup_fraction=warmup_fraction,
         max_length_tokens=max_length_tokens,
         precision=precision,
+        use_class_weights=use_class_weights,
         seed=seed,
     )
     named(trained, "Fine-tune with LoRA")

@@ -28,6 +28,27 @@ def complete_assignment(context: typer.Context, incomplete: str) -> list[str]:
     return [f"{name}=" for name in names if name.startswith(incomplete)]
 
 
+def complete_build_assignment(incomplete: str) -> list[str]:
+    """`NAME=` for each parameter of a build of a dataset."""
+    from tunelane_pipelines.data.parameters import settable_parameters
+
+    return [f"{name}=" for name in settable_parameters() if name.startswith(incomplete)]
+
+
+def complete_format(incomplete: str) -> list[str]:
+    """The formats of a finished file."""
+    from tunelane_components.etl.checking.forms import FORMS
+
+    return [name for name in FORMS if name.startswith(incomplete)]
+
+
+def complete_runner(incomplete: str) -> list[str]:
+    """What performs a build."""
+    from tunelane_pipelines.data.runners import RUNNERS
+
+    return [name for name in RUNNERS if name.startswith(incomplete)]
+
+
 def complete_config(incomplete: str) -> list[str]:
     """The shipped run configs."""
     from tunelane_pipelines.local.configs import shipped_configs

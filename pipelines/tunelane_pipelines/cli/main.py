@@ -7,6 +7,7 @@ import sys
 import typer
 
 from tunelane_pipelines.cli.compile import compile_command
+from tunelane_pipelines.cli.data import data_app
 from tunelane_pipelines.cli.doctor import doctor_command
 from tunelane_pipelines.cli.models import models_app
 from tunelane_pipelines.cli.predict import predict_command
@@ -29,6 +30,7 @@ app.command("compile")(compile_command)
 app.add_typer(models_app, name="models")
 app.command("serve")(serve_command)
 app.command("predict")(predict_command)
+app.add_typer(data_app, name="data")
 app.add_typer(samples_app, name="samples")
 app.command("doctor")(doctor_command)
 

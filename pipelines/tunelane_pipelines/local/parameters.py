@@ -1,5 +1,6 @@
 """The parameters of a run on this machine: from every place, checked, and refused before anything runs."""
 
+import glob
 import inspect
 import re
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunelane_components.deploy.open import open_deployer
+from tunelane_components.etl.sources.transformers import transformer_names
 from tunelane_components.gate.gate import check_thresholds
 from tunelane_components.parity.comparison import ParityBounds
 from tunelane_components.train.lora import LoraOptions
@@ -19,7 +21,8 @@ from tunelane_pipelines.samples import resolve
 from tunelane_pipelines.settings import Settings
 from tunelane_serving.errors import InputError
 
-_PATH_PARAMETERS = ("data", "taxonomy", "checkpoint", "base_model")
+_PATH_PARAMETERS = ("data", "test_data", "taxonomy", "checkpoint", "base_model")
+_DATA_PARAMETERS = ("data", "test_data")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -40,11 +43,15 @@ def local_parameters(pipeline: str, *, config: str, assignments: list[str], sett
         given |= read_config(config_path(config))
     parameters = check_parameters(function, given, parse_assignments(assignments))
     check_paths(settings.root, parameters)
+    is_transformed = parameters.get("source_format", "") in transformer_names()
     _check_text(parameters)
     _check_ahead(parameters)
     for name in _PATH_PARAMETERS:
-        if parameters.get(name):
+        # What a transformer reads need not be files: only it knows.
+        if parameters.get(name) and not (is_transformed and name in _DATA_PARAMETERS):
             parameters[name] = _located(name, resolve(parameters[name]))
+    if parameters.get("upload_root") and "://" not in parameters["upload_root"]:
+        parameters["upload_root"] = str(Path(parameters["upload_root"]).expanduser().absolute())
     return parameters
 
 
@@ -69,7 +76,8 @@ def _located(name: str, value: str) -> str:
     if "://" in value:
         return value
     path = Path(value).expanduser()
-    if path.exists():
+    # Whether a pattern finds anything is for the task to say.
+    if path.exists() or (name in _DATA_PARAMETERS and glob.has_magic(str(path))):
         return str(path.absolute())
     if name == "base_model" and _HUB_ID.fullmatch(value):
         return value

@@ -42,8 +42,9 @@ def sections(directory: Path, record: RunRecord) -> list[Section]:
 def _data(paths: dict[str, Path]) -> str:
     from tunelane_components.etl.dataset import read_summary
     from tunelane_components.etl.report import section
+    from tunelane_components.etl.statistics import read_statistics
 
-    return section(read_summary(paths["dataset"]))
+    return section(read_summary(paths["dataset"]), read_statistics(paths["dataset"]))
 
 
 def _training(paths: dict[str, Path]) -> str:

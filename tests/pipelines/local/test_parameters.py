@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tunelane_pipelines.catalog import MODULE_BY_PIPELINE
+from tunelane_pipelines.local import parameters as parameters_module
 from tunelane_pipelines.local.configs import config_path, shipped_configs
 from tunelane_pipelines.local.parameters import local_parameters
 from tunelane_pipelines.parameters import check_parameters, read_config
@@ -132,3 +133,22 @@ def test_a_file_that_is_not_there_is_named_with_its_parameter(pipeline: str, set
 def test_bytes_that_are_no_text_are_refused(settings: Settings) -> None:
     with pytest.raises(InputError, match=r"Parameter model_name is not UTF-8: 'a\\udcffb'\."):
         _parameters(settings, "model_name=a\udcffb")
+
+
+def test_data_may_be_a_folder_or_a_pattern(settings: Settings, tmp_path: Path) -> None:
+    assert _parameters(settings, "data=.", pipeline="train-classifier")["data"] == str(tmp_path)
+    assert _parameters(settings, "data=*.csv")["data"] == str(tmp_path / "*.csv")
+    assert _parameters(settings, "test_data=tickets.csv")["test_data"] == str(tmp_path / "tickets.csv")
+    with pytest.raises(InputError, match=r"Pass --set test_data=PATH"):
+        _parameters(settings, "test_data=gone.csv")
+
+
+def test_what_a_transformer_reads_is_left_to_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parameters_module, "transformer_names", lambda: ("daybook",))
+    assert _parameters(settings, "data=table of notes", "source_format=daybook")["data"] == "table of notes"
+
+
+def test_an_upload_goes_to_the_same_place_wherever_the_task_runs(settings: Settings, tmp_path: Path) -> None:
+    assert _parameters(settings, "upload_root=bucket")["upload_root"] == str(tmp_path / "bucket")
+    assert _parameters(settings, "upload_root=gs://bucket/x")["upload_root"] == "gs://bucket/x"
+    assert _parameters(settings)["upload_root"] == ""

@@ -1,0 +1,1 @@
+"""Datasets on the command line: build, report, validate, split-check."""
