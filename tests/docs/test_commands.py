@@ -33,6 +33,13 @@ _NOT_RUN = {
     "tunelane --install-completion",
     "POSTGRES_PASSWORD=... GRAFANA_PASSWORD=... docker compose -f containers/docker-compose.yml up --build",
     "gcloud builds submit --substitutions _REGION=europe-west1,_BUCKET=my-pipelines",
+    "tunelane data build exports --config tests/data/childcare/jsonl.yaml --output both --runner beam",
+    "tunelane data build gs://my-bucket/exports --config tests/data/childcare/jsonl.yaml --output both --runner beam "
+    "--set workspace=gs://my-bucket/work --beam-option --runner=DataflowRunner --beam-option --project=my-project "
+    "--beam-option --region=europe-west1 --beam-option --temp_location=gs://my-bucket/temp "
+    "--beam-option --sdk_container_image=registry.example/tunelane/trainer:1.0",
+    "pip install ./daybook",
+    "tunelane data build daybook.txt --set source_format=daybook --set multi_label=true",
 }
 _PAGES_WITH_COMMANDS = [page for page in PAGES if any(block.language == "sh" for block in blocks(page))]
 _PAGES_THAT_TRAIN = [page for page in PAGES if any(block.note == _SLOW for block in blocks(page))]
@@ -151,7 +158,7 @@ def test_every_block_is_of_a_known_kind() -> None:
     for page in PAGES:
         previous = ""
         for block in blocks(page):
-            assert block.language in ("sh", "text", "json", "yaml"), f"{name(page)}: {block}"
+            assert block.language in ("sh", "text", "json", "yaml", "python", "toml"), f"{name(page)}: {block}"
             if block.language == "sh":
                 known = block.note in ("", _SLOW, _SERVER) or block.note.startswith(_NOT_HERE)
                 assert known, f"{name(page)}: {block.note}"
