@@ -4,7 +4,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunelane_components.etl.dataset import build_dataset, read_split
+from tunelane_components.etl.build import build_dataset
+from tunelane_components.etl.dataset import read_split
 from tunelane_components.evaluate.evaluation import predict_split
 from tunelane_components.evaluate.floor import floor_predictions
 from tunelane_components.evaluate.predictions import Prediction
@@ -33,13 +34,10 @@ def run_lane(rows: int, options: LoraOptions, scratch: Path) -> Lane:
     """Build the sample dataset with `rows` rows (0: all), train, export, check parity, predict the test split."""
     dataset, checkpoint, draft, package = (scratch / name for name in ("dataset", "checkpoint", "draft", "package"))
     build_dataset(
-        fetch("sentiment"),
+        str(fetch("sentiment")),
         dataset,
-        text_field="text",
-        label_field="label",
         id_field="id",
         source_field="source",
-        taxonomy=None,
         rows=rows,
     )
     started_s, started_cpu_s = time.monotonic(), time.process_time()
