@@ -1,3 +1,4 @@
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ import fsspec
 import pytest
 from kfp import compiler, dsl
 
+from tunelane_components.etl import build
 from tunelane_components.etl.component import build_dataset
 from tunelane_components.etl.dataset import read_split, read_summary, read_taxonomy
 from tunelane_components.etl.report import render
@@ -104,3 +106,12 @@ def test_the_component_uploads_the_dataset_once(
     assert [str(path) for path in uploaded] == [dataset.metadata["uploaded_to"]]
     assert uploaded[0].name.endswith(f"-{dataset.metadata['digest'][:12]}")
     assert read_split(uploaded[0], "test") == read_split(Path(dataset.path), "test")
+
+
+def test_the_component_has_the_parameters_and_defaults_of_the_function() -> None:
+    of_function = inspect.signature(build.build_dataset).parameters
+    of_component = inspect.signature(build_dataset.python_func).parameters
+    shared = [name for name in of_component if name not in ("dataset", "metrics", "report")]
+    assert {name: of_component[name].default for name in shared} == {name: of_function[name].default for name in shared}
+    # Where and with how many processes it runs is the platform's to say.
+    assert of_function.keys() - set(shared) == {"output", "workers", "runner", "workspace", "progress"}
