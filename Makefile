@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.testable
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # PyTorch's idle threads must sleep: spinning ones take the core that another process needs.
@@ -21,19 +22,26 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
 	touch $@
 
+# TensorFlow is large, and only the tests of serving it need it.
+$(TESTABLE): $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tensorflow]'
+	touch $@
+
 run: $(INSTALLED) ## Train, judge and deploy the sample classifier on this machine
 	$(BIN)/tunelane run train-classifier --config sentiment
 
-# The documentation's commands need curl, and its pages are looked at in a real debian-packages: any Chromium on the path.
+# The documentation's commands need curl, its pages are looked at in a real browser (any Chromium on the path), and what
+# the server keeps is kept in a real PostgreSQL too. Debian keeps PostgreSQL's programs off the path.
 debian-packages:
-	@{ command -v curl && { command -v chromium || command -v chromium-browser || command -v google-chrome; }; } \
-	  >/dev/null || $(AS_ROOT) sh -c 'apt-get update -qq && apt-get install -y -qq curl chromium fonts-dejavu-core' || \
-	  { echo 'The tests need curl and Chromium. Install them, for instance: apt-get install curl chromium' >&2; exit 1; }
+	@{ command -v curl && { command -v chromium || command -v chromium-browser || command -v google-chrome; } && \
+	  { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; }; } >/dev/null 2>&1 || \
+	  $(AS_ROOT) sh -c 'apt-get update -qq && apt-get install -y -qq curl chromium fonts-dejavu-core postgresql' || \
+	  { echo 'The tests need curl, Chromium and PostgreSQL: apt-get install curl chromium postgresql' >&2; exit 1; }
 
-test: $(INSTALLED) debian-packages lint ## Everything that must hold: lint, types, import contracts, tests
+test: $(TESTABLE) debian-packages lint ## Everything that must hold: lint, types, import contracts, tests
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
-test-slow: $(INSTALLED) debian-packages ## Kills, races and whole runs
+test-slow: $(TESTABLE) debian-packages ## Kills, races and whole runs
 	$(BIN)/pytest -m slow
 
 lint: $(INSTALLED) ## Lint, format check, types, import contracts

@@ -4,13 +4,17 @@ from typing import Literal
 
 import msgspec
 
+from tunelane_serving.package import Framework
+
 
 class InferenceEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One prediction as served.
 
-    `time` and `feedback_time` are seconds since the epoch (UTC). `input` is the text, or its SHA-256 where
-    `input_hashed`. `scores` follow the order of the package's taxonomy. `outcome` and `correct` come later, from
-    feedback, and may come before the event itself.
+    `time` and `feedback_time` are seconds since the epoch (UTC). `input` is the text (or the features as JSON), or its
+    SHA-256 where `input_hashed`. `scores` follow the order of the package's taxonomy. `confidence`, `length_tokens` and
+    `oov_share` (the share of words that are not whole in the tokenizer's vocabulary) are what drift is read from;
+    None where the task has none. `outcome` and `correct` come later, from feedback, and may come before the event
+    itself.
     """
 
     id: str
@@ -18,13 +22,16 @@ class InferenceEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     model: str
     model_version: str
     digest: str
-    framework: Literal["onnx", "tensorflow", "rules"]
+    framework: Framework
     input: str
     status: Literal["ok", "error"]
     latency_ms: float
     input_hashed: bool = False
     prediction: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
+    confidence: float | None = None
+    length_tokens: int | None = None
+    oov_share: float | None = None
     error: str = ""
     request_id: str = ""
     user_id: str = ""

@@ -3,8 +3,10 @@
 A package's digest is the SHA-256 of its `manifest.json`, which holds the SHA-256 of every other file.
 """
 
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,7 +18,9 @@ from tunelane_serving.taxonomy import Taxonomy
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 
+Framework = Literal["onnx", "tensorflow", "rules"]
 Task = Literal["single_label", "multi_label", "embedding", "tensors"]
+LABEL_TASKS: tuple[Task, ...] = ("single_label", "multi_label")
 
 
 class PackagedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,11 +35,14 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One graph of the model (fp32, int8, …) and how far its scores may stand from the golden ones.
 
     `golden_tolerance` is a probability difference, measured when the package was built; 0 until then.
+    `batch_independent` says that its answers were found to be the same, bit for bit, beside texts of equal token length
+    as alone; only then may a server put such texts together unasked.
     """
 
     name: str
     path: str
     golden_tolerance: float = 0.0
+    batch_independent: bool = False
 
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,19 +91,34 @@ class Histogram(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("edges: a histogram has either edges or categories")
         if len(self.counts) != (len(self.edges) - 1 if self.edges else len(self.categories)):
             raise ValueError("counts: one for each bin")
+        if any(count < 0 for count in self.counts):
+            raise ValueError("counts: none is negative")
+        if any(not low < high for low, high in pairwise(self.edges)):
+            raise ValueError("edges: ascend")
 
 
-class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A row that the package must answer as it did when it was built: expected scores by variant, taxonomy order."""
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A row that the package must answer as it did when it was built.
+
+    The row is a `text`; for a `tensors` package that is empty, and `features` holds nested lists by input name, without
+    the batch axis.
+    `scores` holds by variant what was answered: scores in taxonomy order, an embedding, or all outputs one after the
+    other, flattened.
+    """
 
     text: str
     scores: dict[str, tuple[float, ...]]
+    features: dict[str, Any] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a package holds. `variants` stand in order of preference; paths are relative and stay inside the package."""
+    """What a package holds. `variants` stand in order of preference; paths are relative and stay inside the package.
 
-    framework: Literal["onnx", "tensorflow", "rules"]
+    `pooling` and `normalize` are for embeddings: how token vectors (batch, sequence, width) become one vector a text
+    ("none" where the graph does it), and whether that is brought to length 1.
+    """
+
+    framework: Framework
     task: Task
     files: tuple[PackagedFile, ...]
     variants: tuple[Variant, ...]
@@ -111,10 +133,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parity: ParityReport | None = None
     reference: tuple[Histogram, ...] = ()
     goldens: tuple[Golden, ...] = ()
+    pooling: Literal["none", "mean", "cls"] = "none"
+    normalize: bool = True
     version: Literal[1] = 1
 
     def __post_init__(self) -> None:
-        if self.task in ("single_label", "multi_label") and self.taxonomy is None:
+        if self.task in LABEL_TASKS and self.taxonomy is None:
             raise ValueError(f"taxonomy: a {self.task} package has one")
         if self.max_length_tokens < 1:
             raise ValueError("max_length_tokens: at least 1")
@@ -185,6 +209,17 @@ def verify(directory: Path, *, expected_digest: str | None = None) -> Manifest:
         ContractError: a file is missing or is not in the manifest, or the manifest is broken.
         DigestMismatch: a file or the manifest is not what its digest says.
     """
+    manifest = verify_listing(directory, expected_digest=expected_digest)
+    verify_files(directory, manifest.files)
+    return manifest
+
+
+def verify_listing(directory: Path, *, expected_digest: str | None = None) -> Manifest:
+    """Read the manifest and check that the directory holds its files by name and size, and nothing else.
+
+    Raises:
+        ContractError, DigestMismatch: as `verify` does.
+    """
     manifest = read_manifest(directory, expected_digest=expected_digest)
     listed = {file.path for file in manifest.files}
     for path in directory.rglob("*"):
@@ -200,10 +235,16 @@ def verify(directory: Path, *, expected_digest: str | None = None) -> Manifest:
         size_bytes = path.stat().st_size
         if size_bytes != file.size_bytes:
             raise DigestMismatch(f"{path}: {size_bytes} bytes, the manifest says {file.size_bytes}")
+    return manifest
+
+
+def verify_files(directory: Path, files: Iterable[PackagedFile]) -> None:
+    """Check the content of files; raises DigestMismatch where one is not what its digest says."""
+    for file in files:
+        path = directory / file.path
         found = sha256_file(path)
         if found != file.sha256:
             raise DigestMismatch(f"{path}: digest is {found[:12]}, the manifest says {file.sha256[:12]}")
-    return manifest
 
 
 def put_package(source: Path, target: Path, digest: str) -> None:

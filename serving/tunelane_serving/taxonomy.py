@@ -11,12 +11,17 @@ from tunelane_serving.files import sha256_bytes
 
 
 class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One label. `aliases` are other spellings in the data that mean it; `parent` names the label above it."""
+    """One label.
+
+    `aliases` are other spellings in the data that mean it; `parent` names the label above it. `keywords` are words and
+    phrases of texts that speak for it: what the keyword rules go by when no model can be loaded.
+    """
 
     name: str
     description: str = ""
     parent: str = ""
     aliases: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
 
 
 class Taxonomy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):

@@ -11,11 +11,11 @@ from tunelane_components.evaluate.bootstrap import intervals, label_intervals, p
 from tunelane_components.evaluate.figures import EVALUATION, Comparison, Evaluation, LabelReport, SliceReport
 from tunelane_components.evaluate.metrics import Indicators, accuracy, confusion_matrix, count, indicators, macro_f1
 from tunelane_components.evaluate.predictions import Prediction, slices_of, write_predictions
-from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.contract import write
 from tunelane_serving.cores import usable_cores
 from tunelane_serving.errors import ContractError, InputError
 from tunelane_serving.files import directory_written_atomically, sha256_file
+from tunelane_serving.models.classifier import TextClassifier
 from tunelane_serving.package import read_manifest
 from tunelane_serving.taxonomy import Taxonomy
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tunelane_components.train.checkpoint import load_model, read_card
+from tunelane_serving.backends.onnx import open_session
 from tunelane_serving.errors import InputError
 from tunelane_serving.files import directory_written_atomically
 from tunelane_serving.package import TOKENIZER, Manifest, Tensor, Variant, describe_files, seal
-from tunelane_serving.session import open_session
 
 FP32_GRAPH = "model.onnx"
 INT8_GRAPH = "model.int8.onnx"
@@ -35,11 +35,10 @@ def export_package(checkpoint: Path, package: Path, *, quantize: bool = True) ->
     with directory_written_atomically(package) as draft:
         shutil.copyfile(checkpoint / TOKENIZER, draft / TOKENIZER)
         variants = [Variant("fp32", FP32_GRAPH)]
-        with _quiet():
-            _export_graph(checkpoint, draft / FP32_GRAPH)
-            if quantize:
-                _quantize_graph(draft / FP32_GRAPH, draft / INT8_GRAPH)
-                variants.insert(0, Variant("int8", INT8_GRAPH))
+        export_graph(load_model(checkpoint), draft / FP32_GRAPH, output="logits")
+        if quantize:
+            quantize_graph(draft / FP32_GRAPH, draft / INT8_GRAPH)
+            variants.insert(0, Variant("int8", INT8_GRAPH))
         for variant in variants:
             _logger.info("%s: %.1f MB", variant.name, (draft / variant.path).stat().st_size / 1e6)
         session = open_session(draft / FP32_GRAPH)
@@ -48,8 +47,8 @@ def export_package(checkpoint: Path, package: Path, *, quantize: bool = True) ->
             task="single_label",
             files=describe_files(draft),
             variants=tuple(variants),
-            inputs=_tensors(session.get_inputs()),
-            outputs=_tensors(session.get_outputs()),
+            inputs=described_tensors(session.get_inputs()),
+            outputs=described_tensors(session.get_outputs()),
             max_length_tokens=card.max_length_tokens,
             base_model=card.base_model,
             taxonomy=card.taxonomy,
@@ -60,36 +59,44 @@ def export_package(checkpoint: Path, package: Path, *, quantize: bool = True) ->
     return manifest
 
 
-def _export_graph(checkpoint: Path, target: Path) -> None:
-    """Write the float32 graph: dynamic batch and sequence, weights inside (an encoder is far below protobuf's 2 GB)."""
-    model = load_model(checkpoint)
+def export_graph(model: Any, target: Path, *, output: str) -> None:
+    """Write the float32 graph of a `transformers` model: dynamic batch and sequence.
+
+    Weights are inside: an encoder is far below protobuf's 2 GB.
+
+    Args:
+        model: in evaluation mode, on the CPU.
+        target: the ONNX file to write.
+        output: which field of the model's answer is the graph's output, and its name ("logits").
+    """
     import onnx
     import torch
 
-    class Logits(torch.nn.Module):
+    class OneOutput(torch.nn.Module):
         """The model from two tensors to one, as the server feeds it."""
 
-        def __init__(self, classifier: Any) -> None:
+        def __init__(self, wrapped: Any) -> None:
             super().__init__()
-            self.classifier = classifier
+            self.wrapped = wrapped
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
-            """Logits of shape (batch, labels)."""
-            return self.classifier(input_ids=input_ids, attention_mask=attention_mask).logits
+            """Give the output, batch axis first."""
+            return getattr(self.wrapped(input_ids=input_ids, attention_mask=attention_mask), output)
 
     # Two rows and an odd length: sizes that the exporter cannot mistake for constants.
     input_ids = torch.ones((2, 11), dtype=torch.int64)
     dynamic = {0: "batch", 1: "sequence"}
-    program: Any = torch.onnx.export(
-        Logits(model).eval(),
-        (input_ids, torch.ones_like(input_ids)),
-        input_names=["input_ids", "attention_mask"],
-        output_names=["logits"],
-        dynamic_shapes=(dynamic, dynamic),
-        dynamo=True,
-        verbose=False,
-    )
-    exported = program.model_proto
+    with _quiet():
+        program: Any = torch.onnx.export(
+            OneOutput(model).eval(),
+            (input_ids, torch.ones_like(input_ids)),
+            input_names=["input_ids", "attention_mask"],
+            output_names=[output],
+            dynamic_shapes=(dynamic, dynamic),
+            dynamo=True,
+            verbose=False,
+        )
+        exported = program.model_proto
     # The exporter notes for every node where in the source it comes from: paths of this machine, and most of the size
     # of a small graph. Shapes that it noted contradict what the quantiser inserts, which refuses the graph.
     graph = exported.graph
@@ -99,7 +106,7 @@ def _export_graph(checkpoint: Path, target: Path) -> None:
     onnx.save(exported, target)
 
 
-def _quantize_graph(source: Path, target: Path) -> None:
+def quantize_graph(source: Path, target: Path) -> None:
     """Dynamic int8 with signed weights a channel.
 
     The graph is left unfused: ONNX Runtime fuses it at load, and quantising the fused one is slower and no closer.
@@ -107,7 +114,13 @@ def _quantize_graph(source: Path, target: Path) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True)
+    with _quiet():
+        quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True)
+
+
+def described_tensors(values: list[Any]) -> tuple[Tensor, ...]:
+    """Describe a session's inputs or outputs."""
+    return tuple(Tensor(value.name, _dtype(value.type), tuple(value.shape)) for value in values)
 
 
 @contextmanager
@@ -120,11 +133,6 @@ def _quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(logging.NOTSET)
-
-
-def _tensors(values: list[Any]) -> tuple[Tensor, ...]:
-    """Describe a session's inputs or outputs."""
-    return tuple(Tensor(value.name, _dtype(value.type), tuple(value.shape)) for value in values)
 
 
 def _dtype(onnx_type: str) -> str:

@@ -13,9 +13,9 @@ from tunelane_components.evaluate.metrics import single_label_macro_f1
 from tunelane_components.parity.comparison import ParityBounds, ParityComparison, VariantRows, out_of_bounds
 from tunelane_components.parity.sealing import write_sealed
 from tunelane_components.train.checkpoint import load_model, load_tokenizer, output_names, read_card
-from tunelane_serving.classifier import TextClassifier, probabilities
 from tunelane_serving.cores import usable_cores
 from tunelane_serving.errors import InputError, TunelaneError
+from tunelane_serving.models.classifier import TextClassifier, probabilities
 from tunelane_serving.package import (
     ParityReport,
     VariantParity,
@@ -119,6 +119,7 @@ def seal_in_bounds(comparison: ParityComparison, dataset: Path, draft: Path, pac
         read_manifest(draft),
         comparison.report,
         spread_over_lengths(rows, _GOLDEN_ROWS),
+        rows,
         spread_over_lengths(read_split(dataset, "valid"), _REFERENCE_ROWS),
     )
     return comparison.report

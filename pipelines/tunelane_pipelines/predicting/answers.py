@@ -9,8 +9,8 @@ import numpy as np
 
 from tunelane_pipelines.predicting.source import Source
 from tunelane_pipelines.predicting.texts import Item
-from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.errors import ContractError
+from tunelane_serving.models.classifier import TextClassifier
 
 _AHEAD = 8
 

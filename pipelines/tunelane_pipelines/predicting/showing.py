@@ -13,9 +13,9 @@ from tunelane_pipelines.predicting.answers import Answer, answer_all
 from tunelane_pipelines.predicting.source import find_source
 from tunelane_pipelines.predicting.texts import Item, check_text, file_texts, stream_texts
 from tunelane_pipelines.settings import Settings
-from tunelane_serving.classifier import load_classifier
 from tunelane_serving.cores import usable_cores
 from tunelane_serving.errors import InputError
+from tunelane_serving.models.loading import load_classifier
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

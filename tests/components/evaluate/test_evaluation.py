@@ -17,10 +17,10 @@ from tunelane_components.evaluate.evaluation import (
 )
 from tunelane_components.evaluate.figures import Evaluation, read_evaluation
 from tunelane_components.evaluate.predictions import read_predictions
-from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.contract import encode, read, write_lines
 from tunelane_serving.errors import ContractError, DigestMismatch, InputError
 from tunelane_serving.files import sha256_file
+from tunelane_serving.models.classifier import TextClassifier
 from tunelane_serving.package import package_digest
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -48,7 +48,7 @@ def test_every_row_gets_the_answer_of_the_serving_classifier(dataset: Path, pack
 
 
 def test_scores_that_are_not_numbers_stop_the_evaluation(package: Path, monkeypatch):
-    monkeypatch.setattr(TextClassifier, "logits", lambda *_: np.array([np.nan, 0], np.float32))
+    monkeypatch.setattr(TextClassifier, "logits_together", lambda *_: np.array([[np.nan, 0]], np.float32))
     with pytest.raises(ContractError, match="row 'r': a score is not a number"):
         predict_split(package, [Record("r", "good", ("positive",))])
 

@@ -10,10 +10,10 @@ import tunelane_components
 from tunelane_components.etl.dataset import read_split
 from tunelane_components.export.onnx import FP32_GRAPH, INT8_GRAPH, export_package
 from tunelane_components.train.checkpoint import load_model, load_tokenizer, read_card
-from tunelane_serving.classifier import TextClassifier
+from tunelane_serving.backends.onnx import open_session
 from tunelane_serving.errors import ContractError, InputError
+from tunelane_serving.models.classifier import TextClassifier
 from tunelane_serving.package import TOKENIZER, Tensor, package_digest, read_manifest, verify
-from tunelane_serving.session import open_session
 
 # All tests that need the toy lane run in one worker, which builds it once.
 

@@ -7,9 +7,9 @@ import pytest
 from tunelane_components.etl.dataset import read_split
 from tunelane_components.parity.comparison import ParityBounds, ParityComparison
 from tunelane_components.parity.parity import measure_parity
-from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.contract import encode, read
 from tunelane_serving.errors import InputError
+from tunelane_serving.models.classifier import TextClassifier
 
 _GOLDEN = Path(__file__).parent / "golden" / "comparison_v1.json"
 

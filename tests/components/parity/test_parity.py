@@ -19,8 +19,8 @@ from tunelane_components.etl.dataset import read_split, read_taxonomy
 from tunelane_components.etl.record import Record
 from tunelane_components.parity.comparison import ParityBounds, out_of_bounds
 from tunelane_components.parity.parity import ParityFailed, compare, spread_over_lengths, validate_parity
-from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.errors import DigestMismatch, InputError
+from tunelane_serving.models.classifier import TextClassifier
 from tunelane_serving.package import (
     TOKENIZER,
     VariantParity,

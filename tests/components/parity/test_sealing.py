@@ -1,20 +1,22 @@
 import re
 import shutil
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
 
 from tunelane_components.etl.dataset import read_split, read_taxonomy
 from tunelane_components.etl.record import Record
 from tunelane_components.parity.comparison import ParityBounds
 from tunelane_components.parity.parity import validate_parity
-from tunelane_components.parity.sealing import golden_tolerance
-from tunelane_serving.classifier import TextClassifier
+from tunelane_components.parity.sealing import golden_tolerance, is_batch_independent
 from tunelane_serving.errors import ContractError
+from tunelane_serving.models.classifier import TextClassifier
 from tunelane_serving.package import Golden, Manifest, package_digest, read_manifest, seal
 
 
@@ -57,7 +59,7 @@ def test_reference_histograms_are_of_so_many_validation_rows_at_most(
 ) -> None:
     monkeypatch.setattr("tunelane_components.parity.parity._REFERENCE_ROWS", 10)
     validate_parity(toy_checkpoint, toy_dataset, toy_package_draft, tmp_path / "package", bounds=ParityBounds())
-    assert [sum(histogram.counts) for histogram in read_manifest(tmp_path / "package").reference] == [10, 10, 10]
+    assert [sum(histogram.counts) for histogram in read_manifest(tmp_path / "package").reference] == [10] * 4
 
 
 def test_tolerances_are_at_least_the_rounding_of_another_cpu(toy_package: Path) -> None:
@@ -85,7 +87,7 @@ def test_a_tolerance_is_twice_the_deviation_where_that_is_more_than_the_floor(
 def test_reference_histograms_count_every_validation_row(toy_package: Path, toy_dataset: Path) -> None:
     valid = read_split(toy_dataset, "valid")
     reference = {histogram.name: histogram for histogram in read_manifest(toy_package).reference}
-    assert set(reference) == {"label", "confidence", "length_tokens"}
+    assert set(reference) == {"label", "confidence", "length_tokens", "oov_share"}
     assert {sum(histogram.counts) for histogram in reference.values()} == {len(valid)}
     classifier = TextClassifier.open(toy_package)
     predicted = [classifier.classify(record.text).labels[0] for record in valid]
@@ -97,6 +99,48 @@ def test_reference_histograms_count_every_validation_row(toy_package: Path, toy_
         sum(low <= length < high for length in lengths) for low, high in pairwise(edges)
     ]
     assert edges[0] == 0
+    # Every word of the toy texts is one of the vocabulary's, so a live text of other words stands out.
+    assert reference["oov_share"].counts == (len(valid), *[0] * 9)
+    assert classifier.classify("zebra giraffe good").oov_share == pytest.approx(2 / 3)
+
+
+# Whether texts may stand together
+
+
+def test_int8_answers_are_not_independent_of_the_batch(toy_package: Path) -> None:
+    assert not read_manifest(toy_package).variants[0].batch_independent
+
+
+def _with_rows(graph: Path, after: list[onnx.NodeProto]) -> None:
+    """Put nodes between the logits and the output."""
+    model = onnx.load(graph)
+    for node in model.graph.node:
+        node.output[:] = ["plain" if name == "logits" else name for name in node.output]
+    model.graph.node.extend(after)
+    onnx.save(model, graph)
+
+
+def test_answers_that_hang_on_their_neighbours_or_their_place_are_not_independent(
+    tiny_package: Callable[..., Path], tmp_path: Path
+) -> None:
+    texts = [f"{one} {other}" for one in ("good", "bad", "film", "the") for other in ("so", "and", "it")]
+    package = tiny_package(tmp_path / "package")
+    assert is_batch_independent(TextClassifier.open(package), texts)
+    total = onnx.helper.make_node("ReduceMax", ["plain"], ["largest"], keepdims=1)
+    _with_rows(package / "onnx" / "model.onnx", [total, onnx.helper.make_node("Sub", ["plain", "largest"], ["logits"])])
+    assert not is_batch_independent(TextClassifier.open(package), texts)
+
+
+def test_independence_is_proved_on_eight_different_texts_of_one_length_or_not_at_all(
+    tiny_package: Callable[..., Path], tmp_path: Path
+) -> None:
+    classifier = TextClassifier.open(tiny_package(tmp_path / "package"))
+    words = ["good", "bad", "film", "the", "so", "and", "it", "was"]
+    assert is_batch_independent(classifier, words)
+    assert not is_batch_independent(classifier, words[:7])
+    assert not is_batch_independent(classifier, [words[0]] * 20)
+    assert not is_batch_independent(classifier, ["a " * length for length in range(1, 20)])
+    assert not is_batch_independent(classifier, [])
 
 
 # What the server does with a sealed package whose golden rows it misses

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.deployment import ACTIVE
+from tunelane_serving.models.classifier import TextClassifier
 from tunelane_serving.package import MANIFEST, package_digest
 
 Build = Callable[..., Path]

@@ -6,7 +6,7 @@ from pathlib import Path
 from tunelane_pipelines.predicting.answers import answer_all
 from tunelane_pipelines.predicting.source import Source
 from tunelane_pipelines.predicting.texts import Item
-from tunelane_serving.classifier import TextClassifier
+from tunelane_serving.models.classifier import TextClassifier
 
 
 def test_threads_answer_in_order_what_one_would(tiny_package: Callable[..., Path], tmp_path: Path) -> None:

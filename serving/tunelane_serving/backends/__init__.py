@@ -1,0 +1,1 @@
+"""How each framework runs a graph."""
