@@ -1,15 +1,23 @@
-"""Fixtures for every test: a tiny but real model package, built in milliseconds, and a browser that looks at pages."""
+"""Fixtures for every test: a tiny but real model package, built in milliseconds, databases, and a browser."""
 
+import os
+import pwd
+import re
 import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import pytest
 
-from tunelane_serving.classifier import TextClassifier
+from tunelane_serving.models.classifier import TextClassifier
 from tunelane_serving.package import (
     TOKENIZER,
     BaseModel,
@@ -209,3 +217,146 @@ def made_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database = tmp_path_factory.mktemp("made") / "registry.db"
     MlflowClient(f"sqlite:///{database}", f"sqlite:///{database}").search_registered_models()
     return database
+
+
+class PostgresServer:
+    """A PostgreSQL of Debian's in a directory of its own, reached through a socket in it."""
+
+    def __init__(self, programs: Path, directory: Path) -> None:
+        self._programs = programs
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        if os.geteuid() == 0:
+            shutil.chown(directory, _unprivileged_user())
+        with self._log() as log:
+            made = self._begin(
+                log, "initdb", "--username=tunelane", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"
+            )
+            if made.wait(timeout=60):
+                raise RuntimeError(f"initdb: {self._said()}")
+
+    def url(self) -> str:
+        return f"postgresql://tunelane@/postgres?host={self._directory}"
+
+    def start(self) -> None:
+        with self._log() as log:
+            self._process = self._begin(
+                log, "postgres", "-k", str(self._directory), "-c", "listen_addresses=", "-c", "shared_buffers=16MB"
+            )
+        for _ in range(600):
+            try:
+                return self.execute("SELECT 1")
+            except Exception as error:
+                if self._process.poll() is not None:
+                    raise RuntimeError(f"postgres: {self._said()}") from error
+                time.sleep(0.1)
+        raise RuntimeError("postgres: it did not start within a minute")
+
+    def stop(self) -> None:
+        """Stop at once, as a crash would: what was committed must have been written."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(timeout=60)
+            self._process = None
+
+    def execute(self, statement: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement)
+
+    def _begin(self, log: IO[bytes], program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        command = [str(self._programs / program), "-D", str(self._directory / "data"), *arguments]
+        if shutil.which("setpriv") is not None:
+            # Tests that are killed do not leave it running.
+            command = ["setpriv", "--pdeathsig", "QUIT", *command]
+        # initdb and the server refuse to run as root.
+        user = pwd.getpwnam(_unprivileged_user()) if os.geteuid() == 0 else None
+        return subprocess.Popen(
+            command,
+            cwd="/",
+            user=None if user is None else user.pw_uid,
+            group=None if user is None else user.pw_gid,
+            extra_groups=None if user is None else [],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+    def _log(self) -> IO[bytes]:
+        return (self._directory / "log").open("ab")
+
+    def _said(self) -> str:
+        return (self._directory / "log").read_text()[-2000:]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Start a PostgreSQL; skip where there is none, but fail where one is asked for (CI, TUNELANE_REQUIRE_POSTGRES)."""
+    programs = _postgres_programs()
+    if programs is None:
+        word = "install PostgreSQL 15 or newer: apt-get install postgresql"
+        if os.environ.get("CI") or os.environ.get("TUNELANE_REQUIRE_POSTGRES"):
+            pytest.fail(word, pytrace=False)
+        pytest.skip(word)
+    # Not pytest's own directory: that one is closed to other users, and too long for a socket's name.
+    directory = Path(tempfile.mkdtemp(prefix="tunelane-postgres-"))
+    try:
+        server = PostgresServer(programs, directory)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """Give the URL of a running PostgreSQL's maintenance database; make your own databases in it."""
+    return postgres_server.url()
+
+
+@pytest.fixture
+def postgres_database_url(postgres_server: PostgresServer) -> str:
+    """Give the URL of an empty PostgreSQL database.
+
+    It is a schema of its own: making and dropping a database waits for the disk, for seconds on a busy one.
+    """
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_server.execute(f"CREATE SCHEMA {name}")
+    return f"{postgres_server.url()}&options=-csearch_path%3D{name}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of an empty database: each test runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'tunelane.db'}"
+    url: str = request.getfixturevalue("postgres_database_url")
+    return url
+
+
+def _postgres_programs() -> Path | None:
+    """Directory of the newest PostgreSQL's programs, 15 at least; Debian keeps them off the path."""
+    directories = sorted(
+        (path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()),
+        key=lambda path: int(path.parent.name),
+        reverse=True,
+    )
+    on_path = shutil.which("pg_ctl")
+    if on_path is not None:
+        directories.append(Path(on_path).resolve().parent)
+    for directory in directories:
+        if (directory / "initdb").exists() and (directory / "pg_ctl").exists():
+            said = subprocess.run([directory / "postgres", "--version"], capture_output=True, text=True).stdout
+            version = re.search(r"\d+", said)
+            if version is not None and int(version.group()) >= 15:
+                return directory
+    return None
+
+
+def _unprivileged_user() -> str:
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in known else "nobody"

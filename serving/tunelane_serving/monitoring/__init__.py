@@ -1,0 +1,1 @@
+"""What is kept of every prediction, what people say of it, and whether the texts have changed."""
