@@ -3,19 +3,21 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from tunelane_serving.package import Histogram, read_manifest, seal
 from tunelane_serving.server.app import create_app
-from tunelane_serving.server.champion import FixedChampion
-from tunelane_serving.server.inference import InferencePool
-from tunelane_serving.server.wire import Limits
+from tunelane_serving.server.assembly import assemble
+from tunelane_serving.server.options import parse
 
 # Prometheus adds these to every series that it scrapes.
 _SCRAPED_LABELS = {"job", "instance"}
@@ -43,18 +45,39 @@ def expressions(dashboard: dict[str, Any]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def exposed(tiny_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """Label names of every metric that the application exposes after some use, by the metric's name."""
-    pool = InferencePool(1)
-    source = FixedChampion(tiny_package(tmp_path_factory.mktemp("packages") / "reviews"))
-    client = TestClient(create_app(source, pool, Limits()))
-    client.post("/predict", json={"text": "good"})
+    """Label names of every metric that the application exposes after some use, by the metric's name.
+
+    It answers enough for a measurement of drift, it fails once, and it has a cache: each has metrics of its own.
+    """
+    place = tmp_path_factory.mktemp("server")
+    package = _with_reference(tiny_package(place / "reviews"))
+    assembly = assemble(
+        parse(["--package", str(package), "--home", str(place), "--answer-cache-bytes", "1000"], {}), {}
+    )
+    services = assembly.services
+    client = TestClient(create_app(services))
+    assert client.post("/batch_predict", json={"texts": ["good"] * 120}).is_success
+    hurried = replace(services, limits=replace(services.limits, inference_timeout_s=1e-9))
+    assert TestClient(create_app(hurried)).post("/predict", json={"text": "bad"}).status_code == 503
+    assert services.recorder is not None
+    assert services.drift_watch is not None
+    services.recorder.close(timeout_s=10)
+    services.drift_watch.look()
     text = client.get("/metrics").text
-    pool.close()
+    assembly.close()
     names: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             names.setdefault(sample.name, set()).update(sample.labels)
     return names
+
+
+def _with_reference(package: Path) -> Path:
+    """Give a package the histogram that drift is measured against, as the parity stage does."""
+    manifest = read_manifest(package)
+    reference = (Histogram("label", (60, 40), categories=("negative", "positive")),)
+    seal(package, msgspec.structs.replace(manifest, reference=reference))
+    return package
 
 
 def test_every_metric_and_label_that_is_asked_for_is_exposed(

@@ -23,8 +23,8 @@ from tunelane_components.gate.verdict import Verdict
 from tunelane_pipelines.runs.finding import list_runs
 from tunelane_pipelines.runs.record import REPORT, read_record
 from tunelane_pipelines.samples import fetch
-from tunelane_serving.classifier import TextClassifier
 from tunelane_serving.contract import read, write
+from tunelane_serving.models.classifier import TextClassifier
 from tunelane_serving.package import package_digest, read_manifest, seal, verify
 
 

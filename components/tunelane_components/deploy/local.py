@@ -101,7 +101,8 @@ class LocalDeployer:
 def running_server(package: Path, digest: str, log: int, deadline_s: float) -> Iterator[str]:
     """Run the server on `package`; gives its URL. Its stderr goes to the file descriptor `log`."""
     command = [sys.executable, "-m", "tunelane_serving.server"]
-    arguments = ["--package", str(package), "--expected-digest", digest, "--port", "0"]
+    # Serverless: what the smoke test asks is kept nowhere.
+    arguments = ["--package", str(package), "--expected-digest", digest, "--port", "0", "--mode", "serverless"]
     # In the parent's process group: what kills a run's group takes the server along.
     process = subprocess.Popen(  # noqa: S603 - this interpreter, a module of ours
         [*command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log

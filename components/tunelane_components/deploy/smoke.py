@@ -87,7 +87,7 @@ def ask_goldens(url: str, manifest: Manifest, digest: str, *, deadline_s: float)
         max_latency_ms=round(slowest_s * 1000, 3),
         text=manifest.goldens[shown].text,
         label=", ".join(answers[shown].labels),
-        confidence=answers[shown].confidence,
+        confidence=answers[shown].confidence or 0.0,
     )
 
 

@@ -28,7 +28,8 @@ app.command("run")(run_command)
 app.add_typer(runs_app, name="runs")
 app.command("compile")(compile_command)
 app.add_typer(models_app, name="models")
-app.command("serve")(serve_command)
+# What it does not know itself is an option of the server.
+app.command("serve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve_command)
 app.command("predict")(predict_command)
 app.add_typer(data_app, name="data")
 app.add_typer(samples_app, name="samples")
@@ -50,6 +51,9 @@ def main() -> None:
         hint = f"tunelane: {said}{'' if said.endswith(('.', '?')) else '.'} See tunelane --help."
         typer.echo(said if said.startswith("Usage:") else hint, err=True)
         sys.exit(error.exit_code)
+    except typer.Abort:
+        # Ctrl-C or the end of the input at a question.
+        sys.exit(130)
     except TunelaneError as error:
         typer.echo(f"tunelane: {error}", err=True)
         sys.exit(error.exit_code)

@@ -10,6 +10,7 @@ from tunelane_pipelines.cli.options import ProfileOption, RootOption
 
 
 def serve_command(
+    context: typer.Context,
     package: Annotated[
         Path | None, typer.Option("--package", metavar="DIR", help="A model package, instead of a model's champion.")
     ] = None,
@@ -27,17 +28,21 @@ def serve_command(
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Serve a model package, or a model's local champion, over HTTP."""
+    """Serve a model package, or a model's local champion, over HTTP.
+
+    Further options are handed on to the server; `tunelane-serve --help` lists them.
+    """
     from tunelane_pipelines.champion import champion_deployment
     from tunelane_pipelines.predicting.source import chosen_model, require_one, require_package
     from tunelane_pipelines.settings import load_settings
     from tunelane_serving.server.command import main as serve
 
     require_one(model=model, package=package)
+    settings = load_settings(profile, root=root)
     if package is not None:
         require_package(package)
         source = ["--package", str(package)]
     else:
-        settings = load_settings(profile, root=root)
         source = ["--deployment", str(champion_deployment(settings, chosen_model(settings, model)))]
-    raise typer.Exit(serve([*source, "--host", host, "--port", str(port)]))
+    kept = ["--home", str(settings.root / "server")]
+    raise typer.Exit(serve([*source, "--host", host, "--port", str(port), *kept, *context.args]))

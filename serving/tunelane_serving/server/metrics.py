@@ -1,134 +1,116 @@
-"""What the server counts, for Prometheus: requests, predictions, the model that answers, and the process."""
+"""What the server counts. Counting is on the hot path, so it is cheap; `exposition` makes Prometheus' text of it."""
 
-import time
-from collections.abc import Collection, Iterable, Iterator
-from functools import cache
+import threading
+from bisect import bisect_left
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from contextlib import suppress
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import generate_latest
-from prometheus_client.registry import Collector
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from tunelane_serving.server.champion import ChampionSource
+from tunelane_serving.server.served import Served
 from tunelane_serving.server.wire import Prediction
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
+_LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LOAD_BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_CONFIDENCE_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+_BATCH_BOUNDS = (1, 2, 4, 8, 16, 32)
+# Folding so many takes a millisecond or two.
+_MAX_NOTED = 1000
 
-_LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-# A path that is no route is anything that a client makes up; each as a label of its own would fill the memory.
-_NO_ROUTE = "other"
+
+class Distribution:
+    """How often values fell between bounds, and their sum. Safe to add to from several threads."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        """Take upper bounds, which belong to their bins; above the last one there is a bin more."""
+        self.bounds = tuple(bounds)
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        self._adding = threading.Lock()
+
+    def add(self, value: float) -> None:
+        """Count one value."""
+        position = bisect_left(self.bounds, value)
+        with self._adding:
+            self._counts[position] += 1
+            self._sum += value
+
+    def read(self) -> tuple[list[int], float]:
+        """Give the counts by bin and the sum of all values."""
+        with self._adding:
+            return list(self._counts), self._sum
 
 
 class ServerMetrics:
-    """The metrics of one application, in a registry of their own. Written to by its event loop alone."""
+    """The figures of one application.
 
-    def __init__(self, source: ChampionSource) -> None:
-        self._registry = CollectorRegistry()
-        requests = Counter(
-            "tunelane_requests",
-            "Requests answered, by route and HTTP status.",
-            ["route", "status"],
-            registry=self._registry,
-        )
-        duration = Histogram(
-            "tunelane_request_duration_seconds",
-            "Time from a request's headers to the last byte of its answer, by route.",
-            ["route"],
-            registry=self._registry,
-            buckets=_LATENCY_BUCKETS_S,
-        )
-        predictions = Counter(
-            "tunelane_predictions",
-            "Labels given to texts. A multi-label text counts once for each of its labels, or once under an empty "
-            "label where it got none.",
-            ["label"],
-            registry=self._registry,
-        )
-        self._confidence = Histogram(
-            "tunelane_prediction_confidence",
-            "Confidence of the answer, one for each text.",
-            registry=self._registry,
-            buckets=_CONFIDENCE_BUCKETS,
-        )
-        ProcessCollector(registry=self._registry)
-        self._registry.register(_ModelCollector(source))
-        # prometheus_client looks a series up by its labels under a lock, each time; here it is looked up once.
-        self._requests = cache(requests.labels)
-        self._duration = cache(duration.labels)
-        self._predictions = cache(predictions.labels)
+    Requests and predictions are counted by its event loop alone, batches by the workers, loads by whoever loads.
+
+    Beside inference nothing is in the processor's caches, and what takes 10 µs in a loop of its own takes several times
+    that in each request. So a request only notes what there is to count; `fold` counts many of them at a time.
+    """
+
+    def __init__(self) -> None:
+        self.requests: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self.request_seconds = defaultdict[str, Distribution](lambda: Distribution(_LATENCY_BOUNDS_S))
+        self.predictions: defaultdict[str, int] = defaultdict(int)
+        self.prediction_failures: defaultdict[str, int] = defaultdict(int)
+        self.confidence = Distribution(_CONFIDENCE_BOUNDS)
+        self.batch_size = Distribution(_BATCH_BOUNDS)
+        self.queue_seconds = Distribution(_LATENCY_BOUNDS_S)
+        self.refused_connections = 0
+        self._noted_requests: list[tuple[str, int, float]] = []
+        self._noted_batches: deque[tuple[int, float]] = deque()
+        self._noted_predictions: list[tuple[tuple[str, ...], float | None]] = []
+        self.load_seconds = {ok: Distribution(_LOAD_BOUNDS_S) for ok in (True, False)}
 
     def count_request(self, route: str, status: int, duration_s: float) -> None:
         """Count a request that has its answer."""
-        self._requests(route, status).inc()
-        self._duration(route).observe(duration_s)
+        self._noted_requests.append((route, status, duration_s))
+        if len(self._noted_requests) >= _MAX_NOTED:
+            self.fold()
 
-    def count_predictions(self, predictions: Iterable[Prediction]) -> None:
-        """Count the labels and the confidence of answers that are about to be sent."""
-        for prediction in predictions:
-            for label in prediction.labels or ("",):
-                self._predictions(label).inc()
-            self._confidence.observe(prediction.confidence)
+    def count_refused_connection(self) -> None:
+        """Count a connection past the limit."""
+        self.refused_connections += 1
 
-    def render(self) -> bytes:
-        """Give everything in Prometheus' text format; its media type is `CONTENT_TYPE`."""
-        return generate_latest(self._registry)
+    def count_prediction(self, prediction: Prediction) -> None:
+        """Count the labels and the confidence of an answer that is about to be sent."""
+        self._noted_predictions.append((prediction.labels, prediction.confidence))
+        if len(self._noted_predictions) >= _MAX_NOTED:
+            self.fold()
 
+    def fold(self) -> None:
+        """Count what was noted; before the figures are read."""
+        requests, self._noted_requests = self._noted_requests, []
+        for route, status, duration_s in requests:
+            self.requests[route, status] += 1
+            self.request_seconds[route].add(duration_s)
+        predictions, self._noted_predictions = self._noted_predictions, []
+        for labels, confidence in predictions:
+            if confidence is not None:
+                for label in labels or ("",):
+                    self.predictions[label] += 1
+                self.confidence.add(confidence)
+        self._fold_batches()
 
-class CountRequests:
-    """ASGI middleware: counts what the application answers, errors included."""
+    def _fold_batches(self) -> None:
+        # The workers note and fold at any time: what one takes out, no other finds.
+        with suppress(IndexError):
+            while True:
+                size, queued_s = self._noted_batches.popleft()
+                self.batch_size.add(size)
+                self.queue_seconds.add(queued_s)
 
-    def __init__(self, app: ASGIApp, metrics: ServerMetrics, routes: Collection[str]) -> None:
-        self._app = app
-        self._metrics = metrics
-        self._routes = routes
+    def count_failure(self, served: Served) -> None:
+        """Count a prediction that failed."""
+        self.prediction_failures[served.name] += 1
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and count it when it has ended."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        # What raises on its way through here becomes a 500 further out.
-        status = 500
-        started_s = time.perf_counter()
+    def count_batch(self, size: int, queued_s: float, _: float) -> None:
+        """Count what a worker ran at once."""
+        self._noted_batches.append((size, queued_s))
+        if len(self._noted_batches) >= _MAX_NOTED:
+            self._fold_batches()
 
-        async def send_noting_status(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_noting_status)
-        finally:
-            path = scope["path"]
-            route = path if path in self._routes else _NO_ROUTE
-            self._metrics.count_request(route, status, time.perf_counter() - started_s)
-
-
-class _ModelCollector(Collector):
-    """Reads the model source when it is asked, so that what is told is what serves."""
-
-    def __init__(self, source: ChampionSource) -> None:
-        self._source = source
-
-    def collect(self) -> Iterator[Metric]:
-        champion = self._source.current
-        info = GaugeMetricFamily(
-            "tunelane_model_info",
-            "1 for the model that answers; nothing where there is none.",
-            labels=["model", "model_version", "digest", "variant"],
-        )
-        if champion is not None:
-            classifier = champion.classifier
-            info.add_metric([champion.model, champion.model_version, classifier.digest, classifier.variant], 1)
-        yield info
-        yield CounterMetricFamily(
-            "tunelane_model_loads", "Revisions that were taken into service, the first included.", self._source.loads
-        )
-        yield CounterMetricFamily(
-            "tunelane_model_load_failures",
-            "Active revisions that could not be loaded; the one before them went on answering.",
-            self._source.load_failures,
-        )
+    def count_load(self, _: str, duration_s: float, ok: bool) -> None:
+        """Count a load of a model."""
+        self.load_seconds[ok].add(duration_s)

@@ -1,5 +1,7 @@
-"""Fixtures for the server's tests: local deployments, and servers as processes of their own."""
+"""Fixtures for the server: local deployments, applications in this process, servers as processes of their own."""
 
+import hashlib
+import json
 import os
 import queue
 import shutil
@@ -7,14 +9,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
 from tunelane_serving.deployment import ActiveRevision, revision_path, write_active
 from tunelane_serving.package import package_digest
+from tunelane_serving.server.app import create_app
+from tunelane_serving.server.assembly import Assembly, assemble
+from tunelane_serving.server.catalog import Catalog
+from tunelane_serving.server.options import parse
 
 _START_TIMEOUT_S = 30
 
@@ -33,17 +41,57 @@ class ServerProcess:
 
 
 @pytest.fixture
-def start_server() -> Iterator[Callable[..., ServerProcess]]:
+def make_client(tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
+    """Give a client of the real application, made in this process as `tunelane-serve` makes it.
+
+    `make_client("--package", package, …, source=…)`: `source` and other fields of Services take the place of what the
+    arguments made. What is kept lies in a directory of the test's own. `client.services` are the running parts.
+    """
+    made: list[Assembly] = []
+
+    def make(*arguments: str | Path, environment: dict[str, str] | None = None, **replaced: Any) -> TestClient:
+        given = list(map(str, arguments))
+        if "--home" not in given:
+            given += ["--home", str(tmp_path / "home")]
+        assembly = assemble(parse(given, {}), environment or {})
+        made.append(assembly)
+        services = replace(assembly.services, **replaced)
+        if "source" in replaced:
+            services = replace(services, catalog=Catalog(services.source, services.engine, services.repository))
+        client = TestClient(create_app(services), raise_server_exceptions=False)
+        client.services = services
+        return client
+
+    yield make
+    for assembly in made:
+        assembly.close()
+
+
+@pytest.fixture(scope="session")
+def api_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write down the key "secret", which may do everything."""
+    digest = hashlib.sha256(b"secret").hexdigest()
+    rights = ["predict", "feedback", "monitor", "manage"]
+    path = tmp_path_factory.mktemp("keys") / "keys.json"
+    path.write_text(json.dumps([{"name": "operator", "sha256": digest, "rights": rights}]))
+    return path
+
+
+@pytest.fixture
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ServerProcess]]:
     """Start `tunelane-serve` with the given arguments on a free port and wait until it listens."""
     started: list[ServerProcess] = []
 
-    def start(*arguments: str | Path) -> ServerProcess:
+    def start(*arguments: str | Path, **environment: str) -> ServerProcess:
+        given = list(map(str, arguments))
+        if "--home" not in given:
+            given += ["--home", str(tmp_path_factory.mktemp("home"))]
         process = subprocess.Popen(
-            [sys.executable, "-m", "tunelane_serving.server", *map(str, arguments), "--port", "0"],
+            [sys.executable, "-m", "tunelane_serving.server", *given, "--port", "0"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": ""},
+            env=os.environ | {"PYTHONUNBUFFERED": ""} | environment,
         )
         line = _first_line(process)
         if not line.startswith("listening on "):

@@ -25,7 +25,7 @@ def second(tiny_package: Build, tmp_path: Path) -> Path:
 
 def _serves(champion: DeployedChampion) -> tuple[str, str]:
     assert champion.current is not None
-    return champion.current.model_version, champion.current.classifier.digest
+    return champion.current.version, champion.current.model.digest
 
 
 def test_nothing_serves_before_the_first_revision_and_that_is_no_error(tmp_path: Path) -> None:
@@ -51,11 +51,11 @@ def test_the_same_package_under_another_version_is_not_loaded_again(
     champion = DeployedChampion(tmp_path)
     digest = deploy(tmp_path, first, "1")
     champion.poll()
-    classifier = champion.current.classifier
+    classifier = champion.current.model
     deploy(tmp_path, first, "2")
     champion.poll()
     assert _serves(champion) == ("2", digest)
-    assert champion.current.classifier is classifier
+    assert champion.current.model is classifier
 
 
 def _truncate(package: Path) -> None:

@@ -214,7 +214,7 @@ def test_a_package_that_does_not_load_ends_with_1(package: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "--package --deployment is required"),
+        ((), "--package --deployment --model --repository is required"),
         (("--package", "a", "--deployment", "b"), "not allowed with"),
         (("--package", "no/such/directory"), "no/such/directory is not a directory"),
         (("--deployment", "no/such/directory"), "no/such/directory is not a directory"),
@@ -253,7 +253,7 @@ def test_a_port_that_is_given_comes_before_the_environments(
     assert start_server("--package", package).client.get("/health").status_code == 200
 
 
-def test_a_revision_that_fails_at_the_start_leaves_a_server_that_says_why(
+def test_a_revision_that_fails_at_the_start_is_replaced_by_keyword_rules_that_say_so(
     start_server: Start, package: Path, deploy: Deploy, tmp_path: Path
 ) -> None:
     deployment = tmp_path / "deployment"
@@ -261,5 +261,40 @@ def test_a_revision_that_fails_at_the_start_leaves_a_server_that_says_why(
     (revision_path(deployment, digest) / "tokenizer.json").unlink()
     server = start_server("--deployment", deployment)
     health = server.client.get("/health")
-    assert health.status_code == 503
+    assert (health.status_code, health.json()["fallback"], health.json()["framework"]) == (200, True, "rules")
     assert "tokenizer.json is missing" in health.json()["reloadError"]
+    assert server.client.get("/health/ml").json()["status"] == "degraded"
+    answer = server.client.post("/predict", json={"text": "a positive film"}).json()
+    assert (answer["label"], answer["fallback"], answer["framework"]) == ("positive", True, "rules")
+
+    deploy(tmp_path / "whole", package, "1")
+    (revision_path(tmp_path / "whole", digest) / "tokenizer.json").rename(
+        revision_path(deployment, digest) / "tokenizer.json"
+    )
+    write_active(deployment, ActiveRevision("sentiment", "1", digest))
+    _until(lambda: not server.client.get("/health").json()["fallback"])
+    answer = server.client.post("/predict", json={"text": "a good film"}).json()
+    assert (answer["label"], answer["fallback"], answer["digest"]) == ("positive", False, digest)
+
+
+def test_a_revision_whose_manifest_is_not_to_be_believed_gives_no_labels_to_rules(
+    start_server: Start, package: Path, deploy: Deploy, tmp_path: Path
+) -> None:
+    deployment = tmp_path / "deployment"
+    digest = deploy(deployment, package, "1")
+    manifest = revision_path(deployment, digest) / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes() + b" ")
+    server = start_server("--deployment", deployment)
+    assert server.client.get("/health").status_code == 503
+    assert server.client.post("/predict", json={"text": "good"}).status_code == 503
+
+
+def test_a_package_that_does_not_load_is_replaced_by_a_given_taxonomys_rules(
+    start_server: Start, package: Path, tmp_path: Path
+) -> None:
+    taxonomy = tmp_path / "taxonomy.json"
+    taxonomy.write_text('{"labels": [{"name": "praise", "keywords": ["good", "lovely"]}, {"name": "blame"}]}')
+    server = start_server("--package", package, "--expected-digest", "0" * 64, "--fallback-taxonomy", taxonomy)
+    answer = server.client.post("/predict", json={"text": "a lovely film"}).json()
+    assert (answer["label"], answer["fallback"]) == ("praise", True)
+    assert "expected 000000000000" in server.client.get("/health").json()["reloadError"]

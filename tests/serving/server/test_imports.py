@@ -32,7 +32,7 @@ def use():
 
 threading.Thread(target=use).start()
 from tunelane_serving.server.command import main
-sys.exit(main(["--package", package, "--port", port]))
+sys.exit(main(["--package", package, "--port", port, "--mode", "serverless"]))
 """
 
 _FORBIDDEN = {
@@ -52,7 +52,7 @@ def test_a_running_server_has_imported_nothing_of_training_kfp_or_clouds(
         [sys.executable, "-c", _DRIVER, package, str(port)], capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 0, ended.stderr
-    told = json.loads(next(line for line in ended.stderr.splitlines() if line.startswith("{")))
+    told = json.loads(next(line for line in ended.stderr.splitlines() if line.startswith('{"label"')))
     assert told["label"] == "positive"
     imported = {name.partition(".")[0] for name in told["modules"]}
     assert {"onnxruntime", "tokenizers", "starlette", "uvicorn", "msgspec"} <= imported

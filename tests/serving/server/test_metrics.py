@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,19 +9,10 @@ from starlette.testclient import TestClient
 
 from tunelane_serving.deployment import ActiveRevision, write_active
 from tunelane_serving.package import package_digest, read_manifest, seal
-from tunelane_serving.server.app import create_app
-from tunelane_serving.server.champion import ChampionSource, DeployedChampion, FixedChampion
-from tunelane_serving.server.inference import InferencePool
-from tunelane_serving.server.wire import Limits
+from tunelane_serving.server.champion import DeployedChampion
 
+Make = Callable[..., TestClient]
 Labels = frozenset[tuple[str, str]]
-
-
-@pytest.fixture
-def pool() -> Iterator[InferencePool]:
-    pool = InferencePool(1)
-    yield pool
-    pool.close()
 
 
 @pytest.fixture
@@ -30,12 +21,8 @@ def package(tiny_package: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(package: Path, pool: InferencePool) -> TestClient:
-    return _client(FixedChampion(package), pool)
-
-
-def _client(source: ChampionSource, pool: InferencePool) -> TestClient:
-    return TestClient(create_app(source, pool, Limits(max_text_chars=100)), raise_server_exceptions=False)
+def client(package: Path, make_client: Make) -> TestClient:
+    return make_client("--package", package)
 
 
 def _samples(client: TestClient) -> dict[tuple[str, Labels], float]:
@@ -83,12 +70,11 @@ def test_paths_that_clients_make_up_are_one_series(client: TestClient) -> None:
     assert not [labels for _, labels in _samples(client) if "nowhere" in str(labels)]
 
 
-def test_a_crash_counts_as_a_500(package: Path, pool: InferencePool) -> None:
-    source = FixedChampion(package)
-    source.current.classifier.classify = None
-    client = _client(source, pool)
+def test_a_crash_counts_as_a_500_and_as_a_failed_prediction(client: TestClient) -> None:
+    client.services.source.current.model.run = None
     assert client.post("/predict", json={"text": "good"}).status_code == 500
     assert _value(client, "tunelane_requests_total", route="/predict", status="500") == 1
+    assert _value(client, "tunelane_prediction_failures_total", model="reviews") == 1
     assert _value(client, "tunelane_prediction_confidence_count") == 0
 
 
@@ -105,11 +91,11 @@ def test_each_text_counts_with_its_label_and_confidence(client: TestClient) -> N
 
 
 def test_a_multi_label_text_counts_once_for_each_label_and_under_none_where_it_got_none(
-    tiny_package: Callable[..., Path], tmp_path: Path, pool: InferencePool
+    tiny_package: Callable[..., Path], tmp_path: Path, make_client: Make
 ) -> None:
     package = tiny_package(tmp_path / "tickets", ("billing", "bug", "praise"), task="multi_label")
     seal(package, msgspec.structs.replace(read_manifest(package), thresholds={"bug": 0.2, "praise": 0.2}))
-    client = _client(FixedChampion(package), pool)
+    client = make_client("--package", package)
     client.post("/batch_predict", json={"texts": ["bug praise", "the film"]})
     assert _value(client, "tunelane_predictions_total", label="bug") == 1
     assert _value(client, "tunelane_predictions_total", label="praise") == 1
@@ -124,19 +110,20 @@ def test_the_model_that_answers_is_named(client: TestClient, package: Path) -> N
     assert _value(client, "tunelane_model_load_failures_total") == 0
 
 
-def test_without_a_model_none_is_named(pool: InferencePool) -> None:
-    client = _client(SimpleNamespace(current=None, reload_error="", loads=0, load_failures=0), pool)
+def test_without_a_model_none_is_named(package: Path, make_client: Make) -> None:
+    source = SimpleNamespace(current=None, reload_error="", loads=0, load_failures=0)
+    client = make_client("--package", package, source=source)
     assert "tunelane_model_info{" not in client.get("/metrics").text
     client.post("/predict", json={"text": "good"})
     assert _value(client, "tunelane_requests_total", route="/predict", status="503") == 1
 
 
 def test_a_new_revision_takes_the_old_ones_place_and_failures_count(
-    package: Path, tiny_package: Callable[..., Path], deploy: Callable[..., str], tmp_path: Path, pool: InferencePool
+    package: Path, tiny_package: Callable[..., Path], deploy: Callable[..., str], tmp_path: Path, make_client: Make
 ) -> None:
     deployment = tmp_path / "deployment"
     source = DeployedChampion(deployment)
-    client = _client(source, pool)
+    client = make_client("--package", package, source=source)
     deploy(deployment, package, "1")
     source.poll()
     deploy(deployment, tiny_package(tmp_path / "second", bias=(1.0, 0.0)), "2")
@@ -151,8 +138,8 @@ def test_a_new_revision_takes_the_old_ones_place_and_failures_count(
     assert _value(client, "tunelane_model_load_failures_total") == 1
 
 
-def test_two_applications_in_one_process_count_apart(package: Path, pool: InferencePool) -> None:
-    first, second = (_client(FixedChampion(package), pool) for _ in range(2))
+def test_two_applications_in_one_process_count_apart(package: Path, make_client: Make) -> None:
+    first, second = (make_client("--package", package) for _ in range(2))
     first.post("/predict", json={"text": "good"})
     assert _value(first, "tunelane_prediction_confidence_count") == 1
     assert _value(second, "tunelane_prediction_confidence_count") == 0

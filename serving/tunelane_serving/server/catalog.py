@@ -1,0 +1,78 @@
+"""Which loaded model a request means: the one that serves, or one of the repository."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tunelane_serving.engine.engine import InferenceEngine
+from tunelane_serving.errors import TunelaneError
+from tunelane_serving.models.loading import load_model
+from tunelane_serving.problems import NotFound, NotReady, Problem
+from tunelane_serving.server.champion import ChampionSource
+from tunelane_serving.server.served import Served
+
+if TYPE_CHECKING:
+    from tunelane_serving.repository.repository import ModelRepository
+
+
+class Catalog:
+    """The models by name: the one that serves, and those of the repository, loaded when they are first asked for."""
+
+    def __init__(
+        self,
+        source: ChampionSource,
+        engine: InferenceEngine,
+        repository: "ModelRepository | None" = None,
+        *,
+        load_timeout_s: float = 30.0,
+    ) -> None:
+        """Name the parts, and how long a request waits for a model to be loaded; the load goes on after that."""
+        self._load_timeout_s = load_timeout_s
+        self._source = source
+        self._engine = engine
+        self._repository = repository
+        # By digest: what was asked for by name, under the name that it was last asked for.
+        self._named: dict[str, Served] = {}
+
+    async def find(self, model_id: str | None, version: str | None) -> Served:
+        """Give the model that a request names, loaded; without a name the one that serves.
+
+        A name that the serving model has means that one, unless a version is named that it does not have.
+
+        Raises:
+            NotReady: no model is loaded yet, or what is stored cannot be loaded.
+            NotFound: there is no such model or version.
+            DatabaseAway: what is stored cannot be looked up.
+        """
+        champion = self._source.current
+        if model_id is None:
+            if version is not None:
+                raise NotFound("A version alone names no model; give modelId, too")
+            if champion is None:
+                raise NotReady("No model serves unasked; give a modelId, or see why in GET /health", retry_after_s=1)
+            return champion
+        if champion is not None and model_id == champion.name and version in (None, champion.version):
+            return champion
+        repository = self._repository
+        if repository is None:
+            serving = f"; {champion.name!r} serves" if champion is not None else ""
+            raise NotFound(f"There is no model {model_id!r} here, and this server has no repository{serving}")
+        stored = repository.remembered(model_id, version)
+        if stored is None:
+            stored = await asyncio.to_thread(repository.resolve, model_id, version)
+        digest = stored.digest
+        try:
+            model = await self._engine.load(digest, lambda: load_model(repository.package(digest), digest))
+        except Problem:
+            raise
+        except TunelaneError as error:
+            raise NotReady(f"{stored.model_id} {stored.version} cannot be loaded: {error}") from error
+        served = self._named.get(digest)
+        if served is None or (served.model, served.name, served.version) != (model, stored.model_id, stored.version):
+            served = self._named[digest] = Served(model, stored.model_id, stored.version)
+        return served
+
+    def loaded(self) -> list[Served]:
+        """List the models in memory that were asked for by name."""
+        in_memory = {model.digest for model in self._engine.models.loaded()}
+        self._named = {digest: served for digest, served in self._named.items() if digest in in_memory}
+        return list(self._named.values())

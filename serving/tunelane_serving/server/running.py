@@ -1,0 +1,88 @@
+"""The web server at work: from listening to the last answer."""
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from tunelane_serving.errors import InputError
+from tunelane_serving.server.app import create_app
+from tunelane_serving.server.connections import BoundedConfig, BoundedServer
+from tunelane_serving.server.options import Options
+from tunelane_serving.server.services import Services
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# With what Assembly.close takes below the 8 s that a process is given to end.
+_FINISH_REQUESTS_S = 4
+# Threads for what blocks: the database, uploads.
+_BLOCKING_THREADS = 16
+_BLOCKING = "blocking"
+
+
+def run(services: Services, listener: socket.socket, options: Options, environment: Mapping[str, str]) -> None:
+    """Serve on `listener` until SIGTERM or SIGINT, and finish what is being answered then.
+
+    Raises:
+        InputError: another server listens there.
+    """
+    app = create_app(services, cors_origins=options.cors_origins, aliases=_vertex_routes(environment))
+    config = BoundedConfig(
+        app,
+        max_connections=options.limits.max_connections,
+        on_refused=services.metrics.count_refused_connection,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_FINISH_REQUESTS_S,
+    )
+    server = BoundedServer(config)
+    # uvicorn installs this handler itself, but later, and afterwards raises the signal again for the one before it,
+    # which must then not end the process by that signal.
+    for number in _STOP_SIGNALS:
+        signal.signal(number, server.handle_exit)
+    _listen(listener)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    print(f"listening on http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 - a parent waits for it
+
+    async def serve() -> None:
+        asyncio.get_running_loop().set_default_executor(_Threads(_BLOCKING_THREADS, _BLOCKING))
+        await server.serve(sockets=[listener])
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(serve())
+
+
+def is_blocked() -> bool:
+    """Say whether a thread for what blocks has not ended; idle ones do within moments."""
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith(_BLOCKING)]
+    for thread in threads:
+        thread.join(0.1)
+    return any(thread.is_alive() for thread in threads)
+
+
+def _vertex_routes(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the paths that Vertex AI chose for its two routes."""
+    chosen = {"AIP_PREDICT_ROUTE": "/vertex/predict", "AIP_HEALTH_ROUTE": "/vertex/health"}
+    return {environment[name]: path for name, path in chosen.items() if environment.get(name)}
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads for what blocks. The end of the event loop does not wait for one that hangs."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
+        super().shutdown(wait=False, cancel_futures=True)
+
+
+def _listen(listener: socket.socket) -> None:
+    """Start listening. Two servers that start together can both bind a port; the second to get here is refused."""
+    try:
+        listener.listen(2048)
+    except OSError as error:
+        host, port = listener.getsockname()[:2]
+        raise InputError(f"cannot listen on {host}:{port}: {error.strerror}; pass another --port") from error
