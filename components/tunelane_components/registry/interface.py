@@ -61,6 +61,14 @@ class Registry(Protocol):
         """Give the champion of `name`, or None."""
         ...
 
+    def succession(self, name: str) -> list[str]:
+        """Versions of `name` that a rollback can go through, oldest first; the last one is champion, if there is one.
+
+        Whoever becomes champion is added. Moving back to a version that stands in it takes away those after it: what
+        was taken back is never the previous champion again.
+        """
+        ...
+
     def move_champion(self, name: str, *, expected: str | None, to: str | None) -> None:
         """Make version `to` champion if version `expected` still is, in one step; None stands for nobody.
 

@@ -11,11 +11,13 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from tunelane_components.registry.interface import ChampionMoved, ModelVersion, RegisteredVersion, require_model_name
 from tunelane_serving.errors import InputError, TunelaneError
@@ -25,6 +27,8 @@ from tunelane_serving.package import package_digest, put_package, read_manifest
 _CHAMPION = "champion"
 _DIGEST_TAG = "tunelane.digest"
 _TAXONOMY_TAG = "tunelane.taxonomy_digest"
+_SUCCESSION_TAG = "tunelane.succession"
+_LONGEST_SUCCESSION = 100
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SQLITE_HEADER = b"SQLite format 3\0"
 
@@ -120,6 +124,22 @@ class MlflowRegistry:
             version = _champion_version(client, name)
             return _model_version(client.get_model_version(name, version)) if version is not None else None
 
+    def succession(self, name: str) -> list[str]:
+        """Versions of `name` that a rollback can go through, oldest first; the last one is champion, if there is one.
+
+        Whoever becomes champion is added. Moving back to a version that stands in it takes away those after it: what
+        was taken back is never the previous champion again. Versions that were deleted are passed over.
+
+        Raises:
+            InputError: the name cannot be used, or the file is no registry.
+        """
+        require_model_name(name)
+        if not self._exists():
+            return []
+        with self._client() as client:
+            kept = {str(found.version) for found in _every_page(client.search_model_versions, f"name = '{name}'")}
+            return [version for version in _succession(client, name) if version in kept]
+
     def move_champion(self, name: str, *, expected: str | None, to: str | None) -> None:
         """Make version `to` champion if version `expected` still is, in one step; None stands for nobody.
 
@@ -137,8 +157,13 @@ class MlflowRegistry:
                 )
             if to is not None:
                 _require_version(client, name, to)
+            elif current is None:
+                return
+            # Before the alias: whoever is killed between the two leaves one that `_succession` makes whole again.
+            _write_succession(client, name, _moved(_succession(client, name), current, to))
+            if to is not None:
                 client.set_registered_model_alias(name, _CHAMPION, to)
-            elif current is not None:
+            else:
                 client.delete_registered_model_alias(name, _CHAMPION)
 
     def fetch(self, name: str, digest: str, target: Path) -> ModelVersion:
@@ -259,6 +284,47 @@ def _champion_version(client: Any, name: str) -> str | None:
             raise
         return None
     return str(version) if version is not None else None
+
+
+def _moved(succession: Sequence[str], champion: str | None, to: str | None) -> list[str]:
+    """The succession after the champion moves on to a new version, back to one that stands in it, or away to nobody."""
+    if to is None:
+        return [version for version in succession if version != champion]
+    earlier = succession[: succession.index(to)] if to in succession else succession
+    return [*earlier, to]
+
+
+def _succession(client: Any, name: str) -> list[str]:
+    """The succession as it is written, put right by the alias, which alone says who is champion.
+
+    The two differ where a process was killed between writing them, where the champion is of a time before successions
+    were written, or where somebody set the alias in MLflow.
+    """
+    written = _written_succession(client, name)
+    champion = _champion_version(client, name)
+    return written if champion is None else _moved(written, champion, champion)
+
+
+def _written_succession(client: Any, name: str) -> list[str]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        text = client.get_registered_model(name).tags.get(_SUCCESSION_TAG, "[]")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return []
+    try:
+        return msgspec.json.decode(text, type=list[str])
+    except msgspec.DecodeError:
+        # Somebody edited it in MLflow: it is begun anew.
+        return []
+
+
+def _write_succession(client: Any, name: str, succession: Sequence[str]) -> None:
+    client.set_registered_model_tag(
+        name, _SUCCESSION_TAG, msgspec.json.encode(succession[-_LONGEST_SUCCESSION:]).decode()
+    )
 
 
 def _require_version(client: Any, name: str, version: str) -> None:

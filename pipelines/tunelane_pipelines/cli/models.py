@@ -38,3 +38,22 @@ def models_show_command(
     from tunelane_pipelines.settings import load_settings
 
     print_model(load_settings(profile, root=root), name, version, as_json=as_json)
+
+
+@models_app.command("rollback")
+def models_rollback_command(
+    name: Annotated[str, typer.Argument(help="A model's name.", autocompletion=complete_model)],
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="VERSION", help="The version to bring back; the previous champion by default."),
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    root: RootOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Bring a model's previous champion back, and let it serve; each further rollback goes one further back."""
+    from tunelane_pipelines.models.showing import print_rollback
+    from tunelane_pipelines.settings import load_settings
+
+    if not print_rollback(load_settings(profile, root=root), name, to, is_agreed=yes):
+        raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`tunelane models list` and `models show`: for people and as JSON."""
+"""`tunelane models`: for people and as JSON."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,9 @@ from tunelane_pipelines.models.listing import (
     manifest_of,
     no_models,
 )
-from tunelane_pipelines.settings import Settings
+from tunelane_pipelines.models.rollback import plan_rollback, roll_back
+from tunelane_pipelines.settings import Settings, local_deployment
+from tunelane_serving.errors import InputError
 from tunelane_serving.package import Manifest, VariantParity
 
 _MODELS_HEAD = ("MODEL", "CHAMPION", "MACRO-F1", "DIGEST", "REGISTERED", "DEPLOYED", "RUN")
@@ -60,6 +62,41 @@ def print_model(settings: Settings, name: str, version: str, *, as_json: bool) -
     typer.echo("")
     rows = [*_version_rows(model, described), *_manifest_rows(manifest_of(described))]
     print_rows(rows, is_plain=not sys.stdout.isatty())
+
+
+def print_rollback(settings: Settings, name: str, to: str, *, is_agreed: bool) -> bool:
+    """Bring a version back and say so; unless it `is_agreed`, ask first. Gives whether it was done.
+
+    Raises:
+        InputError: there is nothing to bring back, or nobody to ask.
+        TunelaneError: the deployment could not follow.
+    """
+    with _status():
+        rollback = plan_rollback(settings, name, to)
+    champion, target = rollback.champion, rollback.target
+    if not is_agreed:
+        if not sys.stdin.isatty():
+            raise InputError("There is nobody to ask here. Pass --yes to roll back unasked.")
+        if not _agreed(f"Make version {target.version} of {name} champion again, instead of {champion.version}?"):
+            typer.echo("Nothing was changed.")
+            return False
+    roll_back(settings, rollback)
+    rows = [
+        ("Champion", f"version {target.version} of {name}, instead of version {champion.version}"),
+        ("Digest", target.digest),
+        ("Deployed", f"{short(local_deployment(settings, name))}; a server that follows it changes over now"),
+    ]
+    print_rows(rows, is_plain=not sys.stdout.isatty())
+    return True
+
+
+def _agreed(question: str) -> bool:
+    """Ask; a Ctrl-C in the place of an answer ends the command as everywhere."""
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        typer.echo("")
+        raise typer.Exit(130) from None
 
 
 def _listed(model: ModelSummary) -> dict[str, Any]:

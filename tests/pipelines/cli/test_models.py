@@ -1,16 +1,22 @@
 """`tunelane models`: what is in the registry, beside what is deployed and what ran."""
 
+import io
 import json
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tunelane_components.registry.mlflow_registry import MlflowRegistry
 from tunelane_pipelines.runs.journal import Journal
 from tunelane_pipelines.runs.record import Artifact, RunRecord, TaskRecord, write_record
+from tunelane_serving.deployment import ActiveRevision, read_active
 from tunelane_serving.package import package_digest
 
 Here = Callable[..., tuple[int, str, str]]
@@ -181,3 +187,170 @@ def test_a_model_whose_registration_was_cut_short_says_so(here: Here, place: Pat
     code, said, error = here("models", "show", "tickets")
     assert (code, said) == (2, "")
     assert error == "tunelane: 'tickets' has no versions: its registration was cut short. Run the pipeline again.\n"
+
+
+@pytest.fixture
+def succeeded(
+    tickets: tuple[str, str], registry: MlflowRegistry, deploy: Callable[..., Path], packages: tuple[Path, Path]
+) -> tuple[str, str]:
+    """Two versions that were champion one after the other, the second deployed; gives their digests."""
+    registry.move_champion("tickets", expected="2", to=None)
+    registry.move_champion("tickets", expected=None, to="1")
+    registry.move_champion("tickets", expected="1", to="2")
+    deploy(packages[1], version="2")
+    return tickets
+
+
+def _active(place: Path) -> ActiveRevision | None:
+    return read_active(place / ".tunelane" / "deployments" / "tickets")
+
+
+def test_a_rollback_brings_the_previous_champion_back_and_says_so(
+    here: Here, succeeded: tuple[str, str], registry: MlflowRegistry, place: Path
+) -> None:
+    code, said, error = here("models", "rollback", "tickets", "--yes")
+    assert (code, error) == (0, "")
+    assert said.splitlines() == [
+        "Champion  version 1 of tickets, instead of version 2",
+        f"Digest    {succeeded[0]}",
+        "Deployed  .tunelane/deployments/tickets; a server that follows it changes over now",
+    ]
+    assert _active(place) == ActiveRevision("tickets", "1", succeeded[0])
+    assert registry.succession("tickets") == ["1"]
+    code, said, error = here("models", "rollback", "tickets", "--yes")
+    assert (code, said) == (2, "")
+    assert error == (
+        "tunelane: Version 1 of 'tickets' has no champion before it. Pass --to VERSION; "
+        "see: tunelane models show tickets\n"
+    )
+    # A rollback that was a mistake is taken back by its number.
+    assert here("models", "rollback", "tickets", "--to", "2", "--yes")[0] == 0
+    assert _active(place) == ActiveRevision("tickets", "2", succeeded[1])
+    assert registry.succession("tickets") == ["1", "2"]
+
+
+def test_each_rollback_goes_one_further_back(
+    here: Here, succeeded: tuple[str, str], registry: MlflowRegistry, tiny_package: Callable[..., Path], place: Path
+) -> None:
+    registry.register_candidate("tickets", tiny_package(place / "third", bias=(0.0, 0.5)), _TAGS)
+    registry.move_champion("tickets", expected="2", to="3")
+    for version in ("2", "1"):
+        assert here("models", "rollback", "tickets", "--yes")[0] == 0
+        active = _active(place)
+        assert active is not None and active.model_version == version
+
+
+@pytest.mark.usefixtures("succeeded")
+def test_a_rollback_asks_first_where_somebody_can_answer(
+    here: Here, registry: MlflowRegistry, monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    code, said, error = here("models", "rollback", "tickets")
+    assert (code, said) == (2, "")
+    assert error == "tunelane: There is nobody to ask here. Pass --yes to roll back unasked.\n"
+    terminal = io.StringIO("n\ny\n")
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stdin", terminal)
+    code, said, _ = here("models", "rollback", "tickets")
+    assert code == 1
+    assert said.startswith("Make version 1 of tickets champion again, instead of 2? [y/N]: ")
+    assert said.endswith("Nothing was changed.\n")
+    assert registry.succession("tickets") == ["1", "2"]
+    assert here("models", "rollback", "tickets")[0] == 0
+    # The input is over, as after a Ctrl-D; a Ctrl-C is the same to typer.
+    assert here("models", "rollback", "tickets", "--to", "2")[0] == 130
+    assert registry.succession("tickets") == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ticktes"], "No model 'ticktes'. Did you mean 'tickets'?"),
+        (["tickets", "--to", "3"], "'tickets' has no version '3'. There are: 2, 1."),
+        (["tickets", "--to", "01"], "'tickets' has no version '01'"),
+        (["tickets", "--to", "2"], "Version 2 of 'tickets' is champion already. Pass another to --to."),
+        ([], "Missing argument 'name'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.usefixtures("succeeded")
+def test_a_rollback_to_nowhere_is_one_line(
+    arguments: list[str], words: str, here: Here, registry: MlflowRegistry, place: Path
+) -> None:
+    before = _active(place)
+    code, said, error = here("models", "rollback", *arguments, "--yes")
+    assert (code, said, len(error.splitlines())) == (2, "", 1)
+    assert words in error
+    assert (registry.succession("tickets"), _active(place)) == (["1", "2"], before)
+
+
+@pytest.mark.usefixtures("succeeded")
+def test_without_a_champion_there_is_nothing_to_roll_back_from(here: Here, registry: MlflowRegistry) -> None:
+    registry.move_champion("tickets", expected="2", to=None)
+    code, said, error = here("models", "rollback", "tickets", "--yes")
+    assert (code, said) == (2, "")
+    assert error == "tunelane: 'tickets' has no champion to roll back from. See: tunelane models show tickets\n"
+
+
+def test_a_champion_that_moves_meanwhile_stays(
+    here: Here,
+    succeeded: tuple[str, str],
+    registry: MlflowRegistry,
+    tiny_package: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    place: Path,
+) -> None:
+    registry.register_candidate("tickets", tiny_package(place / "third", bias=(0.0, 0.5)), _TAGS)
+    fetch = MlflowRegistry.fetch
+
+    def fetch_while_a_run_promotes(self: MlflowRegistry, name: str, digest: str, target: Path) -> object:
+        registry.move_champion("tickets", expected="2", to="3")
+        return fetch(self, name, digest, target)
+
+    monkeypatch.setattr(MlflowRegistry, "fetch", fetch_while_a_run_promotes)
+    code, said, error = here("models", "rollback", "tickets", "--yes")
+    assert (code, said) == (2, "")
+    assert error == (
+        "tunelane: The champion of 'tickets' is no longer version 2: it was moved meanwhile, and nothing was changed. "
+        "See: tunelane models show tickets\n"
+    )
+    assert registry.succession("tickets") == ["1", "2", "3"]
+    assert _active(place) == ActiveRevision("tickets", "2", succeeded[1])
+
+
+def test_a_damaged_package_is_not_brought_back(
+    here: Here, succeeded: tuple[str, str], registry: MlflowRegistry, damage: Callable[[Path], None], place: Path
+) -> None:
+    damage(place / ".tunelane" / "registry" / "packages" / succeeded[0])
+    code, said, error = here("models", "rollback", "tickets", "--yes")
+    assert (code, said, len(error.splitlines())) == (1, "", 1)
+    assert "model.onnx: digest is" in error
+    assert registry.succession("tickets") == ["1", "2"]
+    assert _active(place) == ActiveRevision("tickets", "2", succeeded[1])
+
+
+def test_a_running_server_changes_over_to_the_version_that_is_brought_back(
+    here: Here, succeeded: tuple[str, str], place: Path
+) -> None:
+    deployment = place / ".tunelane" / "deployments" / "tickets"
+    command = [sys.executable, "-m", "tunelane_serving.server", "--deployment", str(deployment), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("listening on ")
+            with httpx.Client(base_url=line.removeprefix("listening on ").strip(), timeout=20) as client:
+
+                def ask() -> tuple[str, str]:
+                    answer = client.post("/predict", json={"text": "a good film"})
+                    assert answer.status_code == 200
+                    return answer.json()["modelVersion"], answer.json()["digest"]
+
+                assert ask() == ("2", succeeded[1])
+                assert here("models", "rollback", "tickets", "--yes")[0] == 0
+                deadline_s = time.monotonic() + 20
+                while (answered := ask()) != ("1", succeeded[0]):
+                    assert answered == ("2", succeeded[1])
+                    assert time.monotonic() < deadline_s
+                    time.sleep(0.05)
+        finally:
+            process.kill()

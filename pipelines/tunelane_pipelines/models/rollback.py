@@ -1,0 +1,87 @@
+"""Back to a version that was champion before: in the registry, and where it serves."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunelane_components.deploy.interface import Revision
+from tunelane_components.deploy.open import open_deployer
+from tunelane_components.deploy.promotion import confirm_champion
+from tunelane_components.registry.interface import ChampionMoved
+from tunelane_components.registry.open import open_registry
+from tunelane_pipelines.models.listing import VersionSummary, find_model, find_version
+from tunelane_pipelines.settings import Settings
+from tunelane_serving.errors import InputError
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """What a rollback does: the champion there is, and the version that takes its place."""
+
+    model: str
+    champion: VersionSummary
+    target: VersionSummary
+
+
+def plan_rollback(settings: Settings, name: str, to: str) -> Rollback:
+    """Find what is to be brought back; changes nothing.
+
+    Args:
+        settings: where registry and deployment are.
+        name: the model.
+        to: the version; empty for the champion before the present one.
+
+    Raises:
+        InputError: there is no such model or version, no champion, none before it, or `to` is champion already; or the
+            version was not registered by Tunelane.
+    """
+    model = find_model(settings, name)
+    champion = model.champion
+    if champion is None:
+        raise InputError(f"{name!r} has no champion to roll back from. See: tunelane models show {name}")
+    if to:
+        target = find_version(model, to)
+        if target.is_champion:
+            raise InputError(f"Version {to} of {name!r} is champion already. Pass another to --to.")
+    else:
+        earlier = open_registry(settings.registry_uri).succession(name)
+        # The last one is the champion, unless it was moved since the versions were listed: then moving it fails.
+        earlier = earlier[: earlier.index(champion.version)] if champion.version in earlier else earlier
+        if not earlier:
+            raise InputError(
+                f"Version {champion.version} of {name!r} has no champion before it. Pass --to VERSION; "
+                f"see: tunelane models show {name}"
+            )
+        target = find_version(model, earlier[-1])
+    if not target.digest:
+        raise InputError(
+            f"Version {target.version} of {name!r} was not registered by Tunelane, so it cannot serve. "
+            "Pass another to --to."
+        )
+    return Rollback(name, champion, target)
+
+
+def roll_back(settings: Settings, rollback: Rollback) -> None:
+    """Bring the version into the deployment, verified, make it champion, and let it serve.
+
+    It was smoke-tested when it was promoted, and a server replays its golden rows before it takes it up, so nothing is
+    started here: that is what makes it quick.
+
+    Raises:
+        InputError: the champion is another one by now; nothing was changed.
+        DigestMismatch: the package is not what was registered; nothing was changed.
+        TunelaneError: the deployment could not follow; the message says who is champion now.
+    """
+    registry, deployer = open_registry(settings.registry_uri), open_deployer(settings.deployment_uri)
+    target = rollback.target
+    revision = Revision(rollback.model, target.version, target.digest)
+    with tempfile.TemporaryDirectory() as scratch:
+        registry.fetch(rollback.model, target.digest, Path(scratch) / "package")
+        deployer.deploy(revision, Path(scratch) / "package")
+    try:
+        confirm_champion(registry, deployer, revision, expected_version=rollback.champion.version)
+    except ChampionMoved as error:
+        raise InputError(
+            f"The champion of {rollback.model!r} is no longer version {rollback.champion.version}: it was moved "
+            f"meanwhile, and nothing was changed. See: tunelane models show {rollback.model}"
+        ) from error
