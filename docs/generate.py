@@ -3,7 +3,8 @@
 python docs/generate.py [--check]
 
 What stands between `<!-- generated: NAME -->` and `<!-- end -->` in README.md and docs is written here, as are the
-pictures; everything else is written by hand. `--check` writes nothing and names the files that are not up to date.
+pictures and the collection of example requests; everything else is written by hand. `--check` writes nothing and names
+the files that are not up to date.
 """
 
 import argparse
@@ -11,12 +12,15 @@ import inspect
 import json
 import re
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
+from postman import collection
+from prometheus_client.parser import text_string_to_metric_families
 
 from tunelane_components.images import EXTRA_BY_IMAGE, IMAGE_BY_COMPONENT
 from tunelane_pipelines.catalog import MODULE_BY_PIPELINE, load_pipeline
@@ -27,11 +31,17 @@ from tunelane_pipelines.compiling.resources import NEEDS_BY_COMPONENT, Needs
 from tunelane_pipelines.dag import read_dag
 from tunelane_pipelines.drawing.picture import svg
 from tunelane_pipelines.settings import Settings
+from tunelane_serving.server import options as serve_options
+from tunelane_serving.server.assembly import assemble
+from tunelane_serving.server.exposition import render
+from tunelane_serving.server.openapi import document
+from tunelane_serving.server.routes.all import OPERATIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
 
+_OPTION_HEAD = ("option", "default", "meaning")
 _OPENING = re.compile(r"^<!-- generated: ", re.MULTILINE)
 _BLOCK = re.compile(r"^(<!-- generated: ([^>\n]+) -->\n)(.*?)^(<!-- end -->)$", re.DOTALL | re.MULTILINE)
 
@@ -46,7 +56,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a file is not up to date")
     is_check = parser.parse_args().check
     try:
-        content_by_path = {**pages(), **pictures()}
+        content_by_path = {**pages(), **pictures(), **requests()}
     except Problem as problem:
         typer.echo(f"docs/generate.py: {problem}", err=True)
         return 1
@@ -88,6 +98,12 @@ def filled(path: Path) -> str:
 def pictures() -> dict[Path, str]:
     """Give the drawing of every pipeline."""
     return {DOCS / "pictures" / f"{name}.svg": svg(read_dag(load_pipeline(name))) for name in MODULE_BY_PIPELINE}
+
+
+def requests() -> dict[Path, str]:
+    """Give the collection of example requests, made from the server's OpenAPI document."""
+    content = json.dumps(collection(document(OPERATIONS)), indent=2, ensure_ascii=False)
+    return {DOCS / "api" / "tunelane.postman_collection.json": f"{content}\n"}
 
 
 def table(head: Sequence[str], rows: Iterator[Sequence[object]]) -> str:
@@ -226,6 +242,67 @@ def usage_of(parameter: Any) -> list[str]:
     return [f"{parameter.opts[0]} {parameter.metavar}"] if parameter.required else []
 
 
+def serve_options_block(_: str) -> str:
+    """Every option of `tunelane-serve`, by the groups of its help."""
+    # Nothing of this machine's: no variable of its environment, and not the number of its cores.
+    groups = serve_options.parser_of({}, hosted=False)._action_groups
+    named = [group for group in groups if group.title not in ("positional arguments", "options")]
+    unnamed = [group for group in groups if group not in named]
+    parts = []
+    # Those without a group of their own say more of what is served, so they stand behind it.
+    for title, found in (
+        (str(named[0].title), [named[0], *unnamed]),
+        *((str(group.title), [group]) for group in named[1:]),
+    ):
+        actions = [action for group in found for action in group._group_actions if action.dest != "help"]
+        parts.append(f"{title[0].upper()}{title[1:]}:\n\n{table(_OPTION_HEAD, map(serve_option_row, actions))}")
+    return "\n\n".join(parts)
+
+
+def serve_option_row(action: argparse.Action) -> tuple[str, str, str]:
+    """An option, its default in words, and what the help says of it."""
+    said, _, default = (action.help or "").partition(" (default: ")
+    # How many cores this machine has, and what the variables say here, is nobody else's business.
+    default = (
+        default.removesuffix(")").replace(", here %(default)s", "").replace("; here %(default)s", "; else %(default)s")
+    )
+    values = {"default": action.default}
+    metavar = action.metavar if isinstance(action.metavar, str) else "|".join(action.choices or (action.dest.upper(),))
+    name = " ".join(filter(None, [action.option_strings[0], "" if action.nargs == 0 else metavar]))
+    return code(name), default % values, sentence(said % values)
+
+
+def serve_routes_table(_: str) -> str:
+    """Every route of the server, and the right that an API key needs for it."""
+    rows = (
+        (code(f"{operation.method} {operation.path}"), sentence(operation.summary), code(operation.right or ""))
+        for operation in OPERATIONS
+    )
+    return table(("route", "what it does", "right"), rows)
+
+
+def serve_metrics_table(_: str) -> str:
+    """Every metric that a running server has, but those of the process, which are the client library's."""
+    with tempfile.TemporaryDirectory() as place:
+        options = serve_options.parse(["--repository", "--home", place, "--answer-cache-bytes", "1"], {})
+        assembly = assemble(options, {})
+        text = render(assembly.services).decode()
+        assembly.close()
+    families = [family for family in text_string_to_metric_families(text) if family.name.startswith("tunelane_")]
+    rows = (
+        (code(f"{family.name}_total" if family.type == "counter" else family.name), family.type, family.documentation)
+        for family in sorted(families, key=lambda family: str(family.name))
+        if not family.name.endswith("_created")
+    )
+    return table(("metric", "kind", "what it is"), rows)
+
+
+def sentence(text: str) -> str:
+    """`text` as a sentence: a full stop, and a capital letter where it begins with a word."""
+    head = text[0].upper() if text.split()[0].isalpha() else text[0]
+    return f"{head}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
 def failures_block(section: str) -> str:
     """The entries of a section of the page on troubleshooting."""
     page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
@@ -315,6 +392,25 @@ def scale_block(_: str) -> str:
     return table(head, rows) + "\n\n" + "\n".join(textwrap.wrap(said, 120))
 
 
+def serving_block(_: str) -> str:
+    """Give the servers side by side on the same package, and what was to be reached."""
+    result = json.loads((RESULTS / "serving.json").read_text())
+    names = {"tunelane": "this server", "naive": "FastAPI `def`, default session", "torch": "transformers + PyTorch"}
+    rows = (
+        (
+            names.get(name, name),
+            f"{loads['64 clients']['rps']:.0f}",
+            f"{loads['64 clients']['cpu_ms']:.2f}",
+            f"{loads['1 clients']['p50_ms']:.1f}",
+            f"{loads['half load']['p99_ms']:.0f}",
+        )
+        for name, loads in result["medians"].items()
+    )
+    head = ("server", "requests/s, 64 clients", "CPU ms a request", "p50 ms, 1 client", "p99 ms at half load")
+    bars = "\n".join(f"- {'' if bar['is_met'] else '**missed**: '}{bar['claim']}" for bar in result["bars"])
+    return f"{table(head, rows)}\n\n{bars}\n"
+
+
 def first_sentence(component: Any) -> str:
     """The first line of a component's docstring."""
     return (inspect.getdoc(component.python_func) or "").partition("\n")[0]
@@ -370,11 +466,15 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "images": images_table,
     "settings": settings_table,
     "commands": commands_block,
+    "serve-options": serve_options_block,
+    "serve-routes": serve_routes_table,
+    "serve-metrics": serve_metrics_table,
     "failures": failures_block,
     "floor": floor_block,
     "rows": rows_block,
     "waits": waits_block,
     "scale": scale_block,
+    "serving": serving_block,
 }
 
 

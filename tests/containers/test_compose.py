@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import make_url
 
 from tunelane_components.images import SERVER
 from tunelane_pipelines.settings import load_settings, local_deployment
+from tunelane_serving.server.assembly import assemble
+from tunelane_serving.server.options import parse
 
 _SERVICES = ["grafana", "postgres", "prometheus", "server"]
 
@@ -75,10 +78,47 @@ def test_passwords_come_from_the_environment_and_must_be_given(compose: dict[str
     found = {}
     for service in compose["services"].values():
         found |= {name: value for name, value in service.get("environment", {}).items() if "PASSWORD" in name}
-    assert sorted(found) == ["GF_DATABASE_PASSWORD", "GF_SECURITY_ADMIN_PASSWORD", "POSTGRES_PASSWORD"]
+    assert sorted(found) == ["GF_DATABASE_PASSWORD", "GF_SECURITY_ADMIN_PASSWORD", "PGPASSWORD", "POSTGRES_PASSWORD"]
     for value in found.values():
         assert re.fullmatch(r"\$\{\w+:\?Set \w+ to a password of your own\}", value)
-    assert found["GF_DATABASE_PASSWORD"] == found["POSTGRES_PASSWORD"]
+    assert found["GF_DATABASE_PASSWORD"] == found["PGPASSWORD"] == found["POSTGRES_PASSWORD"]
+
+
+def test_the_server_keeps_its_data_in_a_database_of_its_own(compose: dict[str, Any], root: Path) -> None:
+    server, postgres = (compose["services"][name] for name in ("server", "postgres"))
+    url = make_url(server["environment"]["TUNELANE_DATABASE_URL"])
+    assert (url.drivername, url.host, url.port) == ("postgresql", "postgres", 5432)
+    # The password is libpq's to find: a URL would have to have it encoded.
+    assert (url.username, url.password) == (postgres["environment"]["POSTGRES_USER"], None)
+    assert url.database != postgres["environment"]["POSTGRES_DB"]
+    # Where the image's entry point looks for what to run at first: https://hub.docker.com/_/postgres
+    script = _mounts(postgres)["/docker-entrypoint-initdb.d/create-databases.sql"]
+    statements = re.sub(r"--.*", "", (root / "containers" / script).read_text()).strip()
+    assert statements == f"CREATE DATABASE {url.database};"
+
+
+def test_the_server_writes_to_its_volume_alone(
+    compose: dict[str, Any], dockerfile: Callable[[str], list[tuple[str, str]]]
+) -> None:
+    server = compose["services"]["server"]
+    assert server["read_only"] is True
+    assert server["tmpfs"] == ["/tmp"]  # noqa: S108 - for uploads under way
+    home = Path(next(rest for instruction, rest in reversed(dockerfile("server")) if instruction == "WORKDIR"))
+    named = {target for target, source in _mounts(server).items() if source in compose["volumes"]}
+    (volume,) = named
+    assert (home / parse(["--package", "package"], {}).home).is_relative_to(volume)
+    assert any("install" in rest and rest.endswith(volume) for instruction, rest in dockerfile("server"))
+
+
+def test_the_server_starts_as_the_compose_file_says(compose: dict[str, Any], tmp_path: Path) -> None:
+    """Its options and what the environment gives it are known, an empty list of keys included."""
+    server = compose["services"]["server"]
+    environment = {name: re.sub(r"\$\{\w+:[-?](.*)\}", "", value) for name, value in server["environment"].items()}
+    options = parse([*server["command"], "--home", str(tmp_path)], environment)
+    assert options.database == environment["TUNELANE_DATABASE_URL"]
+    assembly = assemble(options, environment)
+    assert assembly.services.repository is not None
+    assembly.close()
 
 
 def test_grafana_keeps_its_state_in_the_database_that_there_is(compose: dict[str, Any]) -> None:

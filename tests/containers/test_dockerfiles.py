@@ -15,12 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from tunelane_components.images import EXTRA_BY_IMAGE
+from tunelane_components.images import EXTRA_BY_IMAGE, SERVER, TRAINER
+from tunelane_serving.package import package_digest
+from tunelane_serving.server.options import parse
 
 Read = Callable[[str], list[tuple[str, str]]]
 
 _NAME_BY_IMAGE = {image: image.removeprefix("tunelane/").partition(":")[0] for image in EXTRA_BY_IMAGE}
 _NAMES = sorted(_NAME_BY_IMAGE.values())
+_WITH_MODEL = "server/with-model.Dockerfile"
 
 
 def _all(instructions: list[tuple[str, str]], wanted: str) -> list[str]:
@@ -38,9 +41,9 @@ def test_there_is_one_for_each_image(root: Path) -> None:
     assert sorted(path.parent.name for path in root.glob("containers/*/Dockerfile")) == _NAMES
 
 
-@pytest.mark.parametrize("name", _NAMES)
+@pytest.mark.parametrize("name", [*(f"{name}/Dockerfile" for name in _NAMES), _WITH_MODEL])
 def test_hadolint_finds_nothing(root: Path, name: str) -> None:
-    path = root / "containers" / name / "Dockerfile"
+    path = root / "containers" / name
     ended = subprocess.run(
         [Path(sys.executable).with_name("hadolint"), "--no-color", path], capture_output=True, text=True
     )
@@ -112,8 +115,49 @@ def test_its_entry_point_is_a_command_that_it_installs(dockerfile: Read, root: P
     assert command in {"python", *scripts}
 
 
+def test_what_the_server_keeps_lies_in_a_directory_that_its_user_owns(dockerfile: Read) -> None:
+    instructions = dockerfile("server")
+    (home,) = _all(instructions, "WORKDIR")[-1:]
+    kept = parse(["--package", "package"], {}).home
+    made = next(
+        command for rest in _all(instructions, "RUN") for command in rest.split("&&") if "install --d" in command
+    )
+    *options, directory = shlex.split(made)
+    assert options == ["install", "--directory", "--owner=10001", "--group=10001"]
+    assert (Path(home) / kept).is_relative_to(directory)
+
+
+def test_the_variant_with_a_model_puts_the_package_where_the_server_s_command_looks(
+    dockerfile: Read, root: Path, tiny_package: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Its one RUN is run here, as in the trainer's image: in the user's home, with the build's arguments."""
+    lines = (root / "containers" / _WITH_MODEL).read_text()
+    assert re.findall(r"^ARG (?:TRAINER|SERVER)=(.+)$", lines, re.MULTILINE) == [TRAINER, SERVER]
+    (run,) = re.findall(r"^RUN (.+?[^\\])$", lines, re.DOTALL | re.MULTILINE)
+    package = tiny_package(tmp_path / "made")
+    digest = package_digest(package)
+    environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def build(place: str, **arguments: str) -> "subprocess.CompletedProcess[str]":
+        (tmp_path / place).mkdir()
+        return subprocess.run(
+            ["sh", "-c", run], cwd=tmp_path / place, env=environment | arguments, capture_output=True, text=True
+        )
+
+    built = build("one", MODEL=str(package), DIGEST=digest)
+    assert built.returncode == 0, built.stderr
+    assert built.stdout.splitlines()[-1] == digest
+    assert build("other", MODEL=str(package), DIGEST="0" * 64).returncode != 0
+    assert "Pass --build-arg MODEL=" in build("none").stderr
+    copied, target = re.findall(r"^COPY --from=model (\S+) (\S+)$", lines, re.MULTILINE)[0]
+    assert copied == f"{_all(dockerfile('trainer'), 'WORKDIR')[-1]}/package"
+    assert package_digest(tmp_path / "one" / "package") == digest
+    assert json.loads(_all(dockerfile("server"), "CMD")[0]) == ["--package", target]
+
+
+@pytest.mark.parametrize("variable", ["PORT", "AIP_HTTP_PORT"])
 def test_the_server_answers_on_the_port_of_the_environment_and_its_health_check_sees_it(
-    dockerfile: Read, tiny_package: Callable[..., Path], tmp_path: Path
+    dockerfile: Read, tiny_package: Callable[..., Path], tmp_path: Path, variable: str
 ) -> None:
     instructions = dockerfile("server")
     (health_check,) = _all(instructions, "HEALTHCHECK")
@@ -125,7 +169,7 @@ def test_the_server_answers_on_the_port_of_the_environment_and_its_health_check_
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = os.environ | {"PORT": str(port)}
+    environment = os.environ | {variable: str(port)}
 
     def check() -> int:
         return subprocess.run([sys.executable, *probe[1:]], env=environment, capture_output=True).returncode
@@ -140,8 +184,10 @@ def test_the_server_answers_on_the_port_of_the_environment_and_its_health_check_
 
     assert check() != 0
     package = tiny_package(tmp_path / "package")
-    arguments = [argument.replace("/package", str(package)) for argument in command[1:]]
-    waiting = [*command[1:-2], "--deployment", str(tmp_path)]
+    kept = ["--home", str(tmp_path / "home")]
+    arguments = [argument.replace("/package", str(package)) for argument in command[1:]] + kept
+    # Vertex AI has no deployment that could be followed.
+    waiting = [*command[1:-2], "--deployment", str(tmp_path), "--mode", "standalone", *kept]
     for given, healthy in ((arguments, True), (waiting, False)):
         server = serve(*given)
         try:

@@ -22,7 +22,7 @@ from tunelane_pipelines.dag import read_dag
 from tunelane_pipelines.runs.journal import Journal
 from tunelane_pipelines.runs.record import RunRecord, TaskRecord, write_record
 from tunelane_pipelines.samples import fetch
-from tunelane_serving.package import package_digest
+from tunelane_serving.package import TOKENIZER, package_digest
 
 _TOPICS = ("editorials", "products", "tweets")
 _ROWS_PER_TOPIC = 200
@@ -48,6 +48,7 @@ def used_clone(clone: Callable[[], Path], tiny_package: Callable[..., Path]) -> 
     """A copy in which a run has made a champion of `sentiment`: the tiny package, registered, deployed and recorded."""
     place = clone()
     root = place / ".tunelane"
+    _write_encoder(place / "encoder", tiny_package(place / "encoder-made"))
     # Without a word that it knows it says "positive".
     package = tiny_package(root / "made", bias=(0.0, 4.0))
     registry = open_registry(f"sqlite:///{root}/registry/registry.db")
@@ -101,6 +102,14 @@ def _write_data(place: Path) -> None:
     (place / "images.json").write_text(json.dumps(images))
 
 
+def _write_encoder(encoder: Path, package: Path) -> None:
+    """Put a graph that gives one vector a text at encoder/, with its tokenizer: what somebody exported elsewhere."""
+    encoder.mkdir()
+    shutil.copy(package / "onnx" / "model.onnx", encoder)
+    shutil.copy(package / TOKENIZER, encoder)
+    shutil.rmtree(package)
+
+
 def _record_run(root: Path) -> None:
     """Enter a finished run of train-classifier."""
     now = datetime.now(UTC)
@@ -133,11 +142,14 @@ def _record_run(root: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def shell_environment() -> dict[str, str]:
+def shell_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a user's shell has in its environment: nothing of this test run, and no settings."""
+    # An answer that is an error ends curl with an error, too.
+    settings = tmp_path_factory.mktemp("curl")
+    (settings / ".curlrc").write_text("fail-with-body\n")
     mine = ("PYTEST", "TUNELANE_", "PYTHON", "COV_", "MAKE", "MFLAGS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
     if "TUNELANE_CACHE_DIR" in os.environ:
         kept["TUNELANE_CACHE_DIR"] = os.environ["TUNELANE_CACHE_DIR"]
     # The server is on this machine, whatever stands between it and the network.
-    return {**kept, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    return {**kept, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "CURL_HOME": str(settings)}

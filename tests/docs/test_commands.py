@@ -22,6 +22,7 @@ from tunelane_pipelines.compiling.images import read_images
 from tunelane_serving.contract import decode
 
 _SLOW, _SERVER, _NOT_HERE, _OUTPUT = "run: slow", "run: server", "run: not here, because ", "output"
+_PYTHON = "run: python"
 
 # What no test can run, with nothing else among it.
 _NOT_RUN = {
@@ -38,6 +39,29 @@ _NOT_RUN = {
     "--set workspace=gs://my-bucket/work --beam-option --runner=DataflowRunner --beam-option --project=my-project "
     "--beam-option --region=europe-west1 --beam-option --temp_location=gs://my-bucket/temp "
     "--beam-option --sdk_container_image=registry.example/tunelane/trainer:1.0",
+    "tunelane-serve --package .tunelane/deployments/sentiment/revisions/DIGEST --expected-digest DIGEST "
+    "--name sentiment",
+    "tunelane-ensure-model sentence-transformers/all-MiniLM-L6-v2 --home models",
+    "tunelane-serve --model gs://my-bucket/packages/sentiment --expected-digest DIGEST",
+    "export TUNELANE_DATABASE_URL=postgresql://tunelane@db.example/tunelane",
+    "tunelane-serve --repository --packages gs://my-bucket/packages --api-keys keys.json",
+    "docker build -f containers/server/Dockerfile -t tunelane/server:python3.11 .",
+    "docker build -f containers/trainer/Dockerfile -t tunelane/trainer:python3.11 .",
+    "docker build -f containers/server/with-model.Dockerfile -t encoder "
+    "--build-arg MODEL=sentence-transformers/all-MiniLM-L6-v2 .",
+    "docker run --rm --publish 8080:8080 --volume tunelane:/home/tunelane/.tunelane encoder "
+    "--package /package --name encoder",
+    "gcloud run deploy sentiment --region=europe-west1 --image=registry.example/sentiment:1 --cpu=2 --memory=1Gi "
+    "--no-cpu-throttling --concurrency=32 --min-instances=1 --no-allow-unauthenticated "
+    "--args=--package,/package,--name,sentiment "
+    "--set-secrets=TUNELANE_DATABASE_URL=database-url:latest,TUNELANE_API_KEYS=api-keys:latest",
+    "gcloud ai models upload --region=europe-west1 --display-name=sentiment "
+    "--container-image-uri=europe-west1-docker.pkg.dev/my-project/tunelane/server:1 "
+    "--artifact-uri=gs://my-bucket/packages/sentiment --container-args=--expected-digest=DIGEST,--name=sentiment "
+    "--container-predict-route=/vertex/predict --container-health-route=/vertex/health --container-ports=8080",
+    "gcloud ai endpoints deploy-model ENDPOINT --region=europe-west1 --model=MODEL --display-name=sentiment "
+    "--machine-type=n1-standard-2 --traffic-split=0=100",
+    "tunelane models rollback sentiment",
     "pip install ./daybook",
     "tunelane data build daybook.txt --set source_format=daybook --set multi_label=true",
 }
@@ -62,11 +86,18 @@ class Shell:
 
     def type(self, block: Block) -> str:
         """Run a block line by line; each must succeed. Gives what was printed."""
-        return "".join(self._type_line(line) for line in block.commands)
+        return "".join(self._run("sh", "-c", self._here(line)) for line in block.commands)
 
-    def _type_line(self, line: str) -> str:
+    def run_python(self, block: Block) -> None:
+        """Run a block of Python; it must succeed."""
+        self._run("python", "-c", self._here(block.text))
+
+    def _here(self, text: str) -> str:
+        return text.replace(_DOCUMENTED_ADDRESS, f"127.0.0.1:{self._port}")
+
+    def _run(self, *command: str) -> str:
         finished = subprocess.run(
-            ["sh", "-c", line.replace(_DOCUMENTED_ADDRESS, f"127.0.0.1:{self._port}")],
+            command,
             cwd=self.place,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -75,7 +106,7 @@ class Shell:
             timeout=_TIMEOUT_S,
             check=False,
         )
-        assert finished.returncode == 0, f"{line}\n{finished.stdout[-3000:]}{finished.stderr[-3000:]}"
+        assert finished.returncode == 0, f"{command[-1]}\n{finished.stdout[-3000:]}{finished.stderr[-3000:]}"
         return finished.stdout
 
     @contextmanager
@@ -107,9 +138,13 @@ def _read_through(page: Path, shell: Shell, *, train: bool) -> None:
         for block in blocks(page):
             if block.note == _OUTPUT:
                 assert _shape(printed) == _shape(block.text)
+            elif block.note == _PYTHON:
+                shell.run_python(block)
             elif block.language != "sh" or block.note.startswith(_NOT_HERE):
                 continue
             elif block.note == _SERVER:
+                # The page has its reader stop the one before.
+                servers.close()
                 servers.enter_context(shell.serving(block))
             elif block.note != _SLOW or train:
                 _bring_a_checkpoint(shell.place)
@@ -162,6 +197,8 @@ def test_every_block_is_of_a_known_kind() -> None:
             if block.language == "sh":
                 known = block.note in ("", _SLOW, _SERVER) or block.note.startswith(_NOT_HERE)
                 assert known, f"{name(page)}: {block.note}"
+            elif block.note == _PYTHON:
+                assert block.language == "python", name(page)
             elif block.note == _OUTPUT:
                 assert previous == "sh", f"{name(page)}: nothing prints {block.text}"
             if block.language == "json":
@@ -183,7 +220,7 @@ def test_the_examples_of_contracts_are_valid(tmp_path: Path) -> None:
 
 def test_the_server_s_options_are_all_there(used_clone: Path, shell_environment: dict[str, str]) -> None:
     printed = Shell(used_clone, shell_environment).type(Block("sh", "tunelane-serve --help\n", ""))
-    page = next(page for page in PAGES if name(page) == "docs/cli.md").read_text().partition("## tunelane-serve")[2]
+    page = next(page for page in PAGES if name(page) == "docs/serving.md").read_text()
     assert set(re.findall(r"^  (--[\w-]+)", printed, re.MULTILINE)) == set(
         re.findall(r"^\| `(--[\w-]+)", page, re.MULTILINE)
     )

@@ -76,8 +76,14 @@ def test_the_pages_are_up_to_date() -> None:
             ["docs/cli.md"],
         ),
         ("docs/troubleshooting.md", "0.85 is the default.", "0.85 unless set.", ["docs/stages/gate.md"]),
+        (
+            "serving/tunelane_serving/server/routes/predictions.py",
+            'example={"text": "it was a good film"}',
+            'example={"text": "it was a bad film"}',
+            ["docs/api/tunelane.postman_collection.json"],
+        ),
     ],
-    ids=["docstring", "task", "command", "message"],
+    ids=["docstring", "task", "command", "message", "request"],
 )
 def test_a_change_makes_the_pages_stale_until_they_are_made_anew(
     file: str,

@@ -48,5 +48,6 @@ def test_every_page_is_linked_from_another() -> None:
 
 
 def test_no_page_names_a_place_of_one_machine() -> None:
+    # But for the home in the server's image, which every machine has alike.
     for page in PAGES:
-        assert not re.search(r"/(home|root|Users|tmp|work)/", page.read_text()), name(page)
+        assert not re.search(r"/(home(?!/tunelane/)|root|Users|tmp|work)/", page.read_text()), name(page)

@@ -1,4 +1,7 @@
-"""The page on troubleshooting has every message that a user can meet, as the code has it, and no other."""
+"""The page on troubleshooting has every message that a user can meet, as the code has it, and no other.
+
+What the server answers has a code besides: of these the page has a table, and not every message.
+"""
 
 import ast
 import re
@@ -7,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tunelane_serving.problems import Problem
+from tunelane_serving.server import app
+
 _ROOT = Path(__file__).parents[2]
 _PAGE = _ROOT / "docs" / "troubleshooting.md"
 _ENTRY = re.compile(r"^- (`+) ?(.+?) ?\1$", re.MULTILINE)
 _BASE = "TunelaneError"
+_APP = Path(app.__file__)
+_ANSWERED_BY_HAND = re.compile(r'_error\((\d+), "(\w+)"')
 
 
 def _normal(message: str) -> str:
@@ -33,23 +41,22 @@ def _modules() -> Iterator[tuple[Path, ast.Module]]:
             yield path.relative_to(_ROOT), ast.parse(path.read_text())
 
 
-def _error_classes() -> set[str]:
-    """Names of the project's errors: what derives from TunelaneError, by name."""
-    bases = {
-        node.name: {ast.unparse(base) for base in node.bases}
-        for _, module in _modules()
-        for node in ast.walk(module)
-        if isinstance(node, ast.ClassDef)
-    }
-    errors = {_BASE}
+def _error_classes(base: str) -> set[str]:
+    """Names of `base` and of the classes that derive from it, by name: of two classes of one name either may."""
+    bases: dict[str, set[str]] = {}
+    for _, module in _modules():
+        for node in ast.walk(module):
+            if isinstance(node, ast.ClassDef):
+                bases.setdefault(node.name, set()).update(map(ast.unparse, node.bases))
+    errors = {base}
     while more := {name for name, of in bases.items() if of & errors} - errors:
         errors |= more
     return errors
 
 
 def _raised() -> dict[str, str]:
-    """Every message of an error of the project, to the place in the code that has it."""
-    errors = _error_classes()
+    """Every message of an error of the project that has no code, to the place in the code that has it."""
+    errors = _error_classes(_BASE) - _error_classes(Problem.__name__)
     return {
         _normal(message): f"{path}:{node.lineno}"
         for path, module in _modules()
@@ -79,6 +86,18 @@ def test_every_message_of_the_code_is_on_the_page() -> None:
     quoted = {_normal(message) for message in _QUOTED}
     missing = [f"{place}: {message}" for message, place in _raised().items() if message not in quoted]
     assert missing == [], "docs/troubleshooting.md lacks:\n" + "\n".join(missing)
+
+
+def test_every_code_of_the_server_is_in_the_table_with_its_status() -> None:
+    written = re.findall(r"^\| `(\w+)` \| (\d+) \|(?: [^|]+\.? \|){2}$", _PAGE.read_text(), re.MULTILINE)
+    assert len(written) == len(dict(written))
+    kinds = {Problem}
+    while more := {below for kind in kinds for below in kind.__subclasses__()} - kinds:
+        kinds |= more
+    # What the application says by itself, where no class does.
+    by_hand = {(code, int(status)) for status, code in _ANSWERED_BY_HAND.findall(_APP.read_text())}
+    assert by_hand
+    assert {(code, int(status)) for code, status in written} == {(kind.code, kind.status) for kind in kinds} | by_hand
 
 
 def test_every_message_says_why_or_what_to_do() -> None:
