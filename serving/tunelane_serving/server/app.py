@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -57,6 +59,7 @@ def create_app(
         },
     )
     routed.router.redirect_slashes = False
+    routed.state.openapi = _openapi
     shortcuts = {path: endpoint for operation, path, endpoint in endpoints if operation in _SHORTCUT}
     app: ASGIApp = _Shortcut(_Observed(routed, services), shortcuts, services)
     if cors_origins:
@@ -64,6 +67,14 @@ def create_app(
 
         return CORSMiddleware(app, allow_origins=list(cors_origins), allow_methods=["*"], allow_headers=["*"])
     return app
+
+
+@cache
+def _openapi() -> bytes:
+    """Made when it is first asked for: a cold start has no use for it."""
+    from tunelane_serving.server.openapi import document
+
+    return msgspec.json.encode(document(OPERATIONS))
 
 
 def _endpoint(operation: Operation, services: Services) -> Endpoint:

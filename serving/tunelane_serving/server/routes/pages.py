@@ -1,7 +1,5 @@
 """`GET /`, `GET /docs`, `GET /openapi.json`: what a person looks at."""
 
-from functools import cache
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,20 +21,9 @@ async def docs(_: Request, __: Services) -> Response:
     return Response(DOCS, headers=HEADERS, media_type="text/html")
 
 
-async def openapi(_: Request, __: Services) -> Response:
-    """Answer `GET /openapi.json`."""
-    return Response(_document(), media_type="application/json")
-
-
-@cache
-def _document() -> bytes:
-    """Made when it is first asked for: a cold start has no use for it."""
-    import msgspec
-
-    from tunelane_serving.server.openapi import document
-    from tunelane_serving.server.routes.all import OPERATIONS as EVERYTHING
-
-    return msgspec.json.encode(document(EVERYTHING))
+async def openapi(request: Request, _: Services) -> Response:
+    """Answer `GET /openapi.json`; the application knows all operations."""
+    return Response(request.app.state.openapi(), media_type="application/json")
 
 
 OPERATIONS = (
