@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,18 @@ class Database:
         self.url = url.replace("postgresql://", f"{_POSTGRESQL}://", 1)
         self._engine: Engine | None = None
         self._opening = threading.Lock()
+
+    def check_url(self) -> None:
+        """Stop early at a URL that nothing could open; the database itself may be away.
+
+        Raises:
+            InputError: it is not SQLite's or PostgreSQL's, or PostgreSQL's driver is not installed.
+        """
+        scheme = self.url.partition("://")[0]
+        if scheme not in (*_SQLITE, _POSTGRESQL):
+            raise InputError(f"The database URL begins with {scheme}://. {_PASS_ANOTHER}")
+        if scheme == _POSTGRESQL and find_spec("psycopg") is None:
+            raise InputError("The database needs a driver: psycopg. Run: pip install 'tunelane[postgres]'")
 
     @contextmanager
     def transaction(self, *, durable: bool = True, lock: str = "") -> "Iterator[Connection]":

@@ -92,6 +92,7 @@ def assemble(options: Options, environment: Mapping[str, str], opening: Opening 
         from tunelane_serving.monitoring.recorder import EventRecorder
 
         database = Database(url)
+        database.check_url()
         recorder = EventRecorder(database, options.home / "journal")
         recorder.start()
         retention = Retention(database, keep_days=options.keep_events_days)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from tunelane_serving.errors import InputError, TunelaneError
 from tunelane_serving.package import MANIFEST
 from tunelane_serving.server.logs import set_up_logging
-from tunelane_serving.server.opening import Opening
+from tunelane_serving.server.opening import Opening, is_loading
 from tunelane_serving.server.options import Options, parse
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -26,7 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _serve(options)
     except TunelaneError as error:
-        print(f"tunelane-serve: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
+        print(f"tunelane-serve: {error}", file=sys.stderr, flush=True)  # noqa: T201 - a command's answer
+        if is_loading():
+            # The interpreter cannot be taken down safely under a thread that is inside ONNX Runtime.
+            os._exit(error.exit_code)
         return error.exit_code
     return 0
 

@@ -16,6 +16,14 @@ from tunelane_serving.taxonomy import Taxonomy
 _log = logging.getLogger(__name__)
 
 
+_THREAD = "opening"
+
+
+def is_loading() -> bool:
+    """Say whether a model source is being opened right now."""
+    return any(thread.name == _THREAD for thread in threading.enumerate())
+
+
 class Opening:
     """The model source being opened. Digests and sessions are made without the GIL, so this costs a start no time."""
 
@@ -24,7 +32,7 @@ class Opening:
         self.metrics = ServerMetrics()
         self._opened: Future[ChampionSource] = Future()
         # A daemon: a load never holds up the end of the process.
-        threading.Thread(target=self._open, args=(options,), name="opening", daemon=True).start()
+        threading.Thread(target=self._open, args=(options,), name=_THREAD, daemon=True).start()
 
     def result(self) -> ChampionSource:
         """Wait for the source.

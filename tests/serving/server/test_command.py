@@ -298,3 +298,24 @@ def test_a_package_that_does_not_load_is_replaced_by_a_given_taxonomys_rules(
     answer = server.client.post("/predict", json={"text": "a lovely film"}).json()
     assert (answer["label"], answer["fallback"]) == ("praise", True)
     assert "expected 000000000000" in server.client.get("/health").json()["reloadError"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--database", "mysql://host/name"), "The database URL begins with mysql://"),
+        (("--api-keys", "no/such/keys.json"), "no/such/keys.json: No such file or directory"),
+        (("--fallback-taxonomy", "no/such/labels.json"), "--fallback-taxonomy no/such/labels.json"),
+        (("--packages", "gs://"), "Pass gs://BUCKET/FOLDER"),
+        (("--home", "/proc/no"), "Choose another place"),
+    ],
+)
+def test_what_is_wrong_beside_the_model_ends_with_2_and_one_line_even_while_it_is_loaded(
+    package: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    home = () if "--home" in arguments else ("--home", tmp_path / "home")
+    ended = _run("--package", package, "--port", 0, *home, *arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    lines = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
+    assert len(lines) == 1
+    assert said in lines[0]
