@@ -67,7 +67,7 @@ class Database:
         if scheme not in (*_SQLITE, _POSTGRESQL):
             raise InputError(f"The database URL begins with {scheme}://. {_PASS_ANOTHER}")
         if scheme == _POSTGRESQL and find_spec("psycopg") is None:
-            raise InputError("The database needs a driver: psycopg. Run: pip install 'tunelane[postgres]'")
+            raise _driver_missing("psycopg is not installed")
 
     @contextmanager
     def transaction(self, *, durable: bool = True, lock: str = "") -> "Iterator[Connection]":
@@ -258,8 +258,8 @@ def _prepare_sqlite_file(path: str) -> None:
 _PASS_ANOTHER = "Pass sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME."  # noqa: S105 - says what to pass
 
 
-def _driver_missing(error: ImportError) -> InputError:
-    return InputError(f"The database needs a driver: {error}. Run: pip install 'tunelane[postgres]'")
+def _driver_missing(reason: object) -> InputError:
+    return InputError(f"The database needs a driver: {reason}. Run: pip install 'tunelane[postgres]'")
 
 
 def _away(error: Exception) -> DatabaseAway:
