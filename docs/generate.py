@@ -404,7 +404,7 @@ def serving_block(_: str) -> str:
             f"{loads['1 clients']['p50_ms']:.1f}",
             f"{loads['half load']['p99_ms']:.0f}",
         )
-        for name, loads in result["medians"].items()
+        for name, loads in sorted(result["medians"].items(), key=lambda row: -row[1]["64 clients"]["rps"])
     )
     head = ("server", "requests/s, 64 clients", "CPU ms a request", "p50 ms, 1 client", "p99 ms at half load")
     bars = "\n".join(f"- {'' if bar['is_met'] else '**missed**: '}{bar['claim']}" for bar in result["bars"])
