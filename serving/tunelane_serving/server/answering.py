@@ -55,7 +55,7 @@ async def predict(services: Services, served: Served, item: Item, asked: Asked) 
     services.metrics.count_prediction(prediction)
     if services.recorder is not None:
         # Made of its parts by the writer, many at a time.
-        services.recorder.record(partial(_event, services, served, item, asked, answer, prediction, time.time()))
+        services.recorder.record(partial(_answered, services, served, item, asked, answer, prediction, time.time()))
     return prediction
 
 
@@ -113,25 +113,9 @@ def record_failure(
     """Leave the event of a prediction that failed."""
     if services.recorder is None:
         return
-    model = served.model
-    text, hashed = _input(services, item)
+    said = _reason(services, error)
     services.recorder.record(
-        InferenceEvent(
-            id=inference_id,
-            time=time.time(),
-            model=served.name,
-            model_version=served.version,
-            digest=model.digest,
-            framework=model.manifest.framework,
-            input=text,
-            input_hashed=hashed,
-            status="error",
-            error=_reason(services, error),
-            latency_ms=_elapsed_ms(asked),
-            request_id=asked.request_id,
-            user_id=asked.user_id,
-            session_id=asked.session_id,
-        )
+        _event(services, served, item, asked, inference_id, time.time(), status="error", error=said)
     )
 
 
@@ -146,24 +130,17 @@ def record_personalization(
     """Leave the event of a ranking: the products in order are its prediction, the similarities its scores."""
     if services.recorder is None:
         return
-    text, hashed = _input(services, context)
     services.recorder.record(
-        InferenceEvent(
-            id=inference_id,
-            time=time.time(),
-            model=served.name,
-            model_version=served.version,
-            digest=served.model.digest,
-            framework=served.model.manifest.framework,
-            input=text,
-            input_hashed=hashed,
+        _event(
+            services,
+            served,
+            context,
+            asked,
+            inference_id,
+            time.time(),
             status="ok",
-            latency_ms=_elapsed_ms(asked),
             prediction=tuple(name for name, _ in ranked),
             scores=tuple(similarity for _, similarity in ranked),
-            request_id=asked.request_id,
-            user_id=asked.user_id,
-            session_id=asked.session_id,
         )
     )
 
@@ -198,7 +175,7 @@ def _prediction(served: Served, answer: Answer, inference_id: str, asked: Asked,
     )
 
 
-def _event(
+def _answered(
     services: Services,
     served: Served,
     item: Item,
@@ -207,16 +184,13 @@ def _event(
     prediction: Prediction,
     time_s: float,
 ) -> InferenceEvent:
-    text, hashed = _input(services, item)
-    return InferenceEvent(
-        id=prediction.inference_id,
-        time=time_s,
-        model=served.name,
-        model_version=served.version,
-        digest=prediction.digest,
-        framework=prediction.framework,
-        input=text,
-        input_hashed=hashed,
+    return _event(
+        services,
+        served,
+        item,
+        asked,
+        prediction.inference_id,
+        time_s,
         status="ok",
         latency_ms=prediction.latency_ms,
         prediction=prediction.labels,
@@ -224,9 +198,36 @@ def _event(
         confidence=prediction.confidence,
         length_tokens=None if isinstance(answer, Outputs) else answer.length_tokens,
         oov_share=None if isinstance(answer, Outputs) else answer.oov_share,
+    )
+
+
+def _event(
+    services: Services,
+    served: Served,
+    item: Item,
+    asked: Asked,
+    inference_id: str,
+    time_s: float,
+    *,
+    latency_ms: float | None = None,
+    **outcome: Any,
+) -> InferenceEvent:
+    """Make an event of what every one has, and of its outcome; the latency is until now where none is given."""
+    text, hashed = _input(services, item)
+    return InferenceEvent(
+        id=inference_id,
+        time=time_s,
+        model=served.name,
+        model_version=served.version,
+        digest=served.model.digest,
+        framework=served.model.manifest.framework,
+        input=text,
+        input_hashed=hashed,
+        latency_ms=_elapsed_ms(asked) if latency_ms is None else latency_ms,
         request_id=asked.request_id,
         user_id=asked.user_id,
         session_id=asked.session_id,
+        **outcome,
     )
 
 
