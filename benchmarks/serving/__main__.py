@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -27,7 +28,7 @@ from typing import Any
 
 from benchmarks.environment import environment
 
-from .bars import SATURATED, Round, judged, of_limit, of_load, ratio
+from .bars import Round, judged, of_limit, of_load, ratio
 from .cold import ColdStart, cold_start
 from .contestants import (
     LITSERVE,
@@ -50,7 +51,7 @@ from .models import MAKES_PACKAGE, champion, checkpoint_of, sample_texts
 from .peers import REQUIREMENTS_BY_PEER, CannotInstall, peer_python
 from .processes import ServerFailed
 from .raw_graph import RawGraph, session_options
-from .rounds import COMMON_RATE, Load, Started, limit, turn
+from .rounds import COMMON_RATE, SATURATED, Load, Started, in_process, limit, turn
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (OURS, NAIVE, TORCH, *PEERS)
@@ -207,6 +208,9 @@ def _rounds(
                         seconds=options.seconds,
                         seed=options.seed + number,
                         common_rate_per_s=rate_per_s,
+                        in_process=partial(in_process, package, texts, SAME_MODE, options.seconds / 2, number)
+                        if contestant.name == OURS
+                        else None,
                     )
                 except ServerFailed as error:
                     failures[contestant.name] = str(error)

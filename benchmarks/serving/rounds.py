@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import msgspec
@@ -21,8 +22,10 @@ from .load import Measured, Plan
 from .processes import ServerFailed, ServerProcess, free_port, memory_bytes
 
 CLIENTS = (64, 8, 1)
+SATURATED = f"{CLIENTS[0]} clients"
 HALF_LOAD = "half load"
 COMMON_RATE = "common rate"
+JUDGED_BESIDE = (SATURATED, HALF_LOAD)
 _ROOT = HERE.parents[1]
 _START_S = 120.0
 _ANSWER_S = 30.0
@@ -33,6 +36,23 @@ _SETTLE_S = 3.0
 _SETTLE_CLIENTS = 8
 # Of the others, a text whose scores are nearly equal may fall to the other side.
 _MIN_AGREEMENT = 0.8
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What the graph did in process around a load: the mean of just before and just after it.
+
+    A machine that others share is half as fast again from one minute to the next.
+
+    Attributes:
+        texts_per_s: with all cores at work, as is cpu_ms.
+        cpu_ms: processor time for a text.
+        paced_cpu_ms: the same where texts come at the load's rate; NaN for a closed loop.
+    """
+
+    texts_per_s: float
+    cpu_ms: float
+    paced_cpu_ms: float
 
 
 @dataclass(frozen=True)
@@ -48,6 +68,7 @@ class Load:
         generator_cpu_us: the load generator's own for one.
         others_share: of all processors' time, what neither of them used: it should be near 0.
         errors: by HTTP status, "closed" or "unanswered".
+        beside: the graph in process around it; None where that was not measured.
     """
 
     name: str
@@ -61,6 +82,7 @@ class Load:
     others_share: float
     requests: int
     errors: dict[str, int]
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True)
@@ -184,37 +206,51 @@ def turn(
     seed: int,
     common_rate_per_s: float,
     settle_s: float = _SETTLE_S,
+    in_process: Callable[[float], dict[str, float]] | None = None,
 ) -> Turn:
     """Start a server and load it with 64, 8 and 1 clients, at half of what it just did, and at the common rate.
 
-    What saturates below the common rate is spared it: its queue would only grow.
+    What saturates below the common rate is spared it: its queue would only grow. With `in_process`, which runs the
+    graph without a server at a rate (0: as fast as it goes), that is done around the loads that are judged by it.
     """
     bodies = [contestant.encode(text) for text in texts]
+
+    def loaded(name: str, **kind: Any) -> Load:
+        if in_process is None or name not in JUDGED_BESIDE:
+            return server.load(name, bodies, seconds, seed, **kind)
+        before = in_process(0)
+        load = server.load(name, bodies, seconds, seed, **kind)
+        paced = in_process(load.rate_per_s)["cpu_ms"] if load.rate_per_s else math.nan
+        after = in_process(0)
+        texts_per_s, cpu_ms = (mean((before[figure], after[figure])) for figure in ("texts_per_s", "cpu_ms"))
+        return replace(load, beside=Beside(texts_per_s, cpu_ms, paced))
+
     with Started(contestant, directory) as server:
         server.wait(texts[0])
         server.check(texts, expected)
         server.load("settling", bodies, settle_s, seed, clients=_SETTLE_CLIENTS)
-        loads = [server.load(f"{clients} clients", bodies, seconds, seed, clients=clients) for clients in CLIENTS]
+        loads = [loaded(f"{clients} clients", clients=clients) for clients in CLIENTS]
         capacity_rps = loads[0].rps
         rates = {HALF_LOAD: capacity_rps / 2, COMMON_RATE: common_rate_per_s}
         for name, rate_per_s in rates.items():
             if 0 < rate_per_s < capacity_rps:
-                loads.append(server.load(name, bodies, seconds, seed, rate_per_s=rate_per_s))
+                loads.append(loaded(name, rate_per_s=rate_per_s))
         resident_bytes, _ = memory_bytes(server.process.session)
     return Turn({load.name: load for load in loads}, resident_bytes)
 
 
 def limit(package: Path, texts: Sequence[str], seconds: float, seed: int, rate_per_s: float) -> dict[str, Any]:
     """Measure the graph without a server in every mode, in a process of its own each; and paced at a rate above 0."""
-    found = {mode: _in_process(package, texts, mode, seconds, seed, 0.0) for mode in MODES}
+    found = {mode: in_process(package, texts, mode, seconds, seed, 0.0) for mode in MODES}
     if rate_per_s:
-        found[COMMON_RATE] = _in_process(package, texts, SAME_MODE, seconds, seed, rate_per_s)
+        found[COMMON_RATE] = in_process(package, texts, SAME_MODE, seconds, seed, rate_per_s)
     return found
 
 
-def _in_process(
+def in_process(
     package: Path, texts: Sequence[str], mode: str, seconds: float, seed: int, rate_per_s: float
 ) -> dict[str, float]:
+    """Run the graph without a server in a process of its own, at a rate, or at 0 as fast as it goes."""
     finished = subprocess.run(
         [
             sys.executable,

@@ -11,28 +11,33 @@ from tunelane_serving.engine.calls import attempt
 from tunelane_serving.models.model import Answer, Item, Model, Prepared
 from tunelane_serving.problems import InferenceTimeout
 
+# Takes what became of an item; called in the loop's thread.
+Done = Callable[[Answer | Exception], None]
+
 
 @dataclass(slots=True, eq=False)
 class Job:
     """One item on its way through a model. Times are `time.monotonic()`.
 
-    `is_waiting` is true while it stands in the scheduler's queue; who takes it out of there, answers it.
+    `is_waiting` is true while it stands in the scheduler's queue; who takes it out of there, answers it. `is_done`
+    becomes true in the loop's thread: when `done` is called, or when nobody waits for that any more.
     """
 
     model: Model
     item: Item
-    future: asyncio.Future[Answer]
+    done: Done
     desk: "Desk"
     arrived_s: float
     timeout_s: float
     deadline_s: float
+    is_done: bool = False
     is_waiting: bool = True
     is_being_prepared: bool = False
     prepared: Prepared | None = None
 
     def is_over(self) -> bool:
-        """Nobody waits for the answer any more: cancelled, or out of time. Asked in any thread."""
-        return self.future.done() or time.monotonic() >= self.deadline_s
+        """Nobody waits for the answer any more: given up, or out of time. Asked in any thread."""
+        return self.is_done or time.monotonic() >= self.deadline_s
 
     def prepare(self) -> Prepared | Exception:
         """The item as the graph gets it, remembered; or what went wrong."""
@@ -57,10 +62,10 @@ class Desk:
         self._answered: deque[tuple[Job, Answer | Exception]] = deque()
         self._is_called = False
 
-    def open_job(self, model: Model, item: Item, *, timeout_s: float) -> Job:
-        """Make a job whose time runs from now. Close it when its future is awaited no more."""
+    def open_job(self, model: Model, item: Item, done: Done, *, timeout_s: float) -> Job:
+        """Make a job whose time runs from now."""
         now_s = time.monotonic()
-        return Job(model, item, self.loop.create_future(), self, now_s, timeout_s, now_s + timeout_s)
+        return Job(model, item, done, self, now_s, timeout_s, now_s + timeout_s)
 
     def watch(self, job: Job) -> None:
         """See to it that `job` is answered by its deadline, even when all workers are stuck."""
@@ -70,8 +75,9 @@ class Desk:
         if job.deadline_s < self._timer_at_s:
             self._set_timer(job.deadline_s)
 
-    def forget(self, job: Job) -> None:
-        """`job` is over."""
+    def give_up(self, job: Job) -> None:
+        """See to it that nobody is told of `job` any more."""
+        job.is_done = True
         self._in_flight.discard(job)
 
     def answer(self, job: Job, answer: Answer | Exception) -> None:
@@ -90,12 +96,16 @@ class Desk:
         self._is_called = False
         while self._answered:
             job, answer = self._answered.popleft()
-            if job.future.done():
-                continue
-            if isinstance(answer, Exception):
-                job.future.set_exception(answer)
-            else:
-                job.future.set_result(answer)
+            self._tell(job, answer)
+
+    def _tell(self, job: Job, answer: Answer | Exception) -> None:
+        if job.is_done:
+            return
+        self.give_up(job)
+        try:
+            job.done(answer)
+        except Exception as error:  # the jobs after this one are told all the same
+            self.loop.call_exception_handler({"message": "what waited for an answer failed", "exception": error})
 
     def _set_timer(self, at_s: float) -> None:
         if self._timer is not None:
@@ -109,15 +119,11 @@ class Desk:
         self._timer_at_s = math.inf
         now_s = time.monotonic()
         earliest_s = math.inf
-        for job in self._in_flight:
+        for job in list(self._in_flight):
             if job.deadline_s > now_s:
                 earliest_s = min(earliest_s, job.deadline_s)
-            elif not job.future.done():
-                job.future.set_exception(
-                    InferenceTimeout(
-                        f"no answer within {job.timeout_s:g} s; ask again later",
-                        retry_after_s=self._estimated_wait_s(),
-                    )
-                )
+                continue
+            late = f"no answer within {job.timeout_s:g} s; ask again later"
+            self._tell(job, InferenceTimeout(late, retry_after_s=self._estimated_wait_s()))
         if earliest_s < math.inf:
             self._set_timer(earliest_s)

@@ -50,7 +50,7 @@ class TextEncoding:
                 feed[name] = np.ones((1, len(ids)), dtype)
             else:
                 feed[name] = np.array([encoding.type_ids], dtype)
-        return Prepared(feed, len(ids), self._oov_share(encoding))
+        return Prepared(feed, len(ids), self._oov_share(ids, encoding.word_ids))
 
     def token_count(self, text: str) -> int:
         """Tokens of `text` as the graph gets them: special tokens included, truncated at the maximum length."""
@@ -64,12 +64,10 @@ class TextEncoding:
                 raise FeaturesMismatch('This model takes a text, not features. Pass {"text": …}.') from error
             raise FeaturesMismatch("The text holds half of a character (a lone surrogate). Pass whole ones.") from error
 
-    def _oov_share(self, encoding: Encoding) -> float:
+    def _oov_share(self, ids: list[int], words: list[int | None]) -> float:
         """The share of words that the tokenizer had to split, or does not know. 0 for a text without words."""
-        words = encoding.word_ids
         # Tokens of one word stand together; special tokens belong to none.
         odd = {word for word, following in pairwise(words) if word == following}
-        ids = encoding.ids
         if self._unknown_id in ids:
             odd.update(word for word, token in zip(words, ids, strict=True) if token == self._unknown_id)
         odd.discard(None)

@@ -44,19 +44,43 @@ async def predict(services: Services, served: Served, item: Item, asked: Asked) 
     inference_id = new_inference_id()
     try:
         answer, cached = await services.engine.answer(served.model, item, timeout_s=services.limits.inference_timeout_s)
-    except (Overloaded, FeaturesMismatch):
-        # It never came to the model, so nothing was inferred.
-        raise
     except Exception as error:
-        services.metrics.count_failure(served)
-        record_failure(services, served, item, asked, inference_id, error)
+        note_failure(services, served, item, asked, inference_id, error)
         raise
+    return note_answer(services, served, item, asked, inference_id, answer, cached=cached)
+
+
+def note_answer(
+    services: Services,
+    served: Served,
+    item: Item,
+    asked: Asked,
+    inference_id: str,
+    answer: Answer,
+    *,
+    cached: bool = False,
+) -> Prediction:
+    """Make the prediction of an engine's answer, count it and leave its event."""
     prediction = _prediction(served, answer, inference_id, asked, cached=cached)
     services.metrics.count_prediction(prediction)
     if services.recorder is not None:
         # Made of its parts by the writer, many at a time.
         services.recorder.record(partial(_answered, services, served, item, asked, answer, prediction, time.time()))
     return prediction
+
+
+def note_failure(
+    services: Services, served: Served, item: Item, asked: Asked, inference_id: str, error: Exception
+) -> None:
+    """Count a prediction that failed and leave its event; nothing where the item never came to the model."""
+    if isinstance(error, Overloaded | FeaturesMismatch):
+        return
+    services.metrics.count_failure(served)
+    if services.recorder is not None:
+        said = _reason(services, error)
+        services.recorder.record(
+            _event(services, served, item, asked, inference_id, time.time(), status="error", error=said)
+        )
 
 
 async def predict_all(
@@ -105,18 +129,6 @@ async def while_connected(request: Request, services: Services, work: Coroutine[
     finally:
         leaving.cancel()
         answering.cancel()
-
-
-def record_failure(
-    services: Services, served: Served, item: Item, asked: Asked, inference_id: str, error: Exception
-) -> None:
-    """Leave the event of a prediction that failed."""
-    if services.recorder is None:
-        return
-    said = _reason(services, error)
-    services.recorder.record(
-        _event(services, served, item, asked, inference_id, time.time(), status="error", error=said)
-    )
 
 
 def record_personalization(

@@ -13,23 +13,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tunelane_serving.problems import MethodNotAllowed, NotFound, Overloaded, Problem, Unauthorized
-from tunelane_serving.server.operation import Operation, json_response
+from tunelane_serving.problems import MethodNotAllowed, NotFound, Overloaded, Problem
+from tunelane_serving.server.operation import Operation
+from tunelane_serving.server.refusals import STOPPING, crash_refusal, disconnect_refusal, problem_refusal, refusal
 from tunelane_serving.server.requests import REQUEST_ID, choose_request_id
-from tunelane_serving.server.retrying import retry_headers
-from tunelane_serving.server.routes import predictions
 from tunelane_serving.server.routes.all import OPERATIONS
 from tunelane_serving.server.routes.open_inference import ProtocolError, protocol_error
 from tunelane_serving.server.services import Services
-from tunelane_serving.server.wire import ErrorBody, ErrorDetail
+from tunelane_serving.server.wire import ErrorBody
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _ROUTE = "tunelane.route"
 # A path that is no route is anything that a client makes up; each as a label of its own would fill the memory.
 _NO_ROUTE = "other"
-_SHORTCUT = predictions.OPERATIONS
-_STOPPING = Overloaded("The server is stopping; ask another instance", retry_after_s=1.0)
 _PATHS = frozenset(operation.path for operation in OPERATIONS)
 
 
@@ -60,8 +57,7 @@ def create_app(
     )
     routed.router.redirect_slashes = False
     routed.state.openapi = _openapi
-    shortcuts = {path: endpoint for operation, path, endpoint in endpoints if operation in _SHORTCUT}
-    app: ASGIApp = _Shortcut(_Observed(routed, services), shortcuts, services)
+    app: ASGIApp = _Observed(routed, services)
     if cors_origins:
         from starlette.middleware.cors import CORSMiddleware
 
@@ -94,49 +90,9 @@ def _endpoint(operation: Operation, services: Services) -> Endpoint:
         except Problem as problem:
             if operation.error is ProtocolError:
                 return protocol_error(problem)
-            return _of_problem(problem)
+            return problem_refusal(problem)
 
     return endpoint
-
-
-class _Shortcut:
-    """ASGI: the routes that are called most, without Starlette's router and middlewares.
-
-    Those cost a third of what the event loop does for a prediction. What is answered is the same.
-    """
-
-    def __init__(self, app: ASGIApp, endpoints: Mapping[str, Endpoint], services: Services) -> None:
-        self._app = app
-        self._endpoints = endpoints
-        self._metrics = services.metrics
-        # A log line for every request costs more than is saved here.
-        self._is_on = services.access_log is None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a POST to one of the routes; pass on whatever else there is."""
-        endpoint = self._endpoints.get(scope["path"]) if scope["type"] == "http" and self._is_on else None
-        if endpoint is None or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        started_s = time.perf_counter()
-        request_id = scope[REQUEST_ID] = choose_request_id(scope)
-        request = Request(scope, receive, send)
-        crash: Exception | None = None
-        try:
-            response = await endpoint(request)
-        except ClientDisconnect as error:
-            response = await _on_disconnect(request, error)
-        except asyncio.CancelledError:
-            response = _of_problem(_STOPPING)
-        except Exception as error:
-            response = await _on_crash(request, error)
-            crash = error
-        response.raw_headers.append((b"x-request-id", request_id.encode("ascii")))
-        await response(scope, receive, send)
-        self._metrics.count_request(scope[_ROUTE], response.status_code, time.perf_counter() - started_s)
-        if crash is not None:
-            # The server logs it.
-            raise crash
 
 
 class _Observed:
@@ -172,7 +128,7 @@ class _Observed:
         except asyncio.CancelledError:
             # The server is stopping and the time for finishing is over.
             if not is_started:
-                response = _of_problem(_STOPPING)
+                response = problem_refusal(STOPPING)
                 await response(scope, receive, send_noting_status)
         finally:
             duration_s = time.perf_counter() - started_s
@@ -185,33 +141,21 @@ class _Observed:
                 )
 
 
-def _error(status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None) -> Response:
-    return json_response(ErrorBody(ErrorDetail(code, message)), status=status, headers=headers)
-
-
-def _of_problem(problem: Problem) -> Response:
-    headers = retry_headers(problem.retry_after_s)
-    if isinstance(problem, Unauthorized):
-        headers["www-authenticate"] = "Bearer"
-    body = ErrorBody(ErrorDetail(problem.code, str(problem), problem.details))
-    return json_response(body, status=problem.status, headers=headers)
-
-
 async def _on_no_route(request: Request, _: Exception) -> Response:
-    return _error(404, NotFound.code, f"There is no {request.url.path} here; GET /docs lists what there is")
+    return refusal(404, NotFound.code, f"There is no {request.url.path} here; GET /docs lists what there is")
 
 
 async def _on_wrong_method(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     message = f"{request.url.path} does not take {request.method}, only {headers.get('Allow')}"
-    return _error(405, MethodNotAllowed.code, message, headers=headers)
+    return refusal(405, MethodNotAllowed.code, message, headers=headers)
 
 
 async def _on_disconnect(_: Request, __: Exception) -> Response:
-    """Nobody is left to read this; without it the log would show a crash."""
-    return _error(400, "client_disconnected", "The client went away before it had its answer")
+    # Without this the log would show a crash.
+    return disconnect_refusal()
 
 
 async def _on_crash(_: Request, __: Exception) -> Response:
-    """Keep the traceback from the client; it goes to the log, since Starlette raises the error again after this."""
-    return _error(500, Problem.code, "The server failed on this request; its log says why")
+    # Starlette raises the error again after this, and the server logs it.
+    return crash_refusal()

@@ -33,6 +33,14 @@ class Catalog:
         # By digest: what was asked for by name, under the name that it was last asked for.
         self._named: dict[str, Served] = {}
 
+    def serving(self, model_id: str | None, version: str | None) -> Served | None:
+        """Give the model that serves, where a request means that one; None where it does not, or there is none."""
+        champion = self._source.current
+        if champion is None or (model_id is None and version is not None):
+            return None
+        is_meant = model_id in (None, champion.name) and version in (None, champion.version)
+        return champion if is_meant else None
+
     async def find(self, model_id: str | None, version: str | None) -> Served:
         """Give the model that a request names, loaded; without a name the one that serves.
 
@@ -43,19 +51,18 @@ class Catalog:
             NotFound: there is no such model or version.
             DatabaseAway: what is stored cannot be looked up.
         """
-        champion = self._source.current
+        serving = self.serving(model_id, version)
+        if serving is not None:
+            return serving
         if model_id is None:
             if version is not None:
                 raise NotFound("A version alone names no model; give modelId, too")
-            if champion is None:
-                raise NotReady("No model serves unasked; give a modelId, or see why in GET /health", retry_after_s=1)
-            return champion
-        if champion is not None and model_id == champion.name and version in (None, champion.version):
-            return champion
+            raise NotReady("No model serves unasked; give a modelId, or see why in GET /health", retry_after_s=1)
         repository = self._repository
         if repository is None:
-            serving = f"; {champion.name!r} serves" if champion is not None else ""
-            raise NotFound(f"There is no model {model_id!r} here, and this server has no repository{serving}")
+            champion = self._source.current
+            instead = f"; {champion.name!r} serves" if champion is not None else ""
+            raise NotFound(f"There is no model {model_id!r} here, and this server has no repository{instead}")
         stored = repository.remembered(model_id, version)
         if stored is None:
             stored = await asyncio.to_thread(repository.resolve, model_id, version)

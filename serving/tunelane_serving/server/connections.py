@@ -6,14 +6,18 @@ import resource
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 import uvicorn
+from starlette.responses import Response
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from tunelane_serving.problems import Overloaded
+from tunelane_serving.server.direct import DirectPredictions, PredictionInFlight
+from tunelane_serving.server.refusals import STOPPING, problem_refusal
 from tunelane_serving.server.wire import ErrorBody, ErrorDetail
 
 _log = logging.getLogger(__name__)
@@ -24,6 +28,8 @@ _PATIENCE_S = 10.0
 _ACCEPTED_AT_ONCE = 16
 _MAX_UNACCEPTED = 2048
 _MAX_HEAD_BYTES = 64 << 10
+# uvicorn stops reading above 64 KiB until the application has taken what came.
+_MAX_DIRECT_BYTES = 32 << 10
 # How long a connection past the limit may take to hear that it is one.
 _REFUSED_FOR_S = 2.0
 # For the database, the journal, model files and whatever else opens files beside the connections.
@@ -38,15 +44,25 @@ class BoundedConfig(uvicorn.Config):
         max_connections: connections that are served at a time. As many again are answered with 503; those past them
             are broken off.
         on_refused: called for each one that is not served.
+        direct: answers predictions without the application, where it may.
         settings: uvicorn's own.
     """
 
-    def __init__(self, app: ASGIApp, *, max_connections: int, on_refused: Callable[[], None], **settings: Any) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_connections: int,
+        on_refused: Callable[[], None],
+        direct: DirectPredictions | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(app, backlog=_ACCEPTED_AT_ONCE, **settings)
         self._max_connections = max_connections
         # uvicorn counts a connection a moment later than it is accepted, and several are accepted in one.
         self._serving = 0
         self._on_refused = on_refused
+        self._direct = direct
         self._refused: set[_Refusal] = set()
         self._refusal = _refusal(max_connections)
 
@@ -58,7 +74,7 @@ class BoundedConfig(uvicorn.Config):
     def _protocol(self, **arguments: Any) -> asyncio.Protocol:
         if self._serving < self._max_connections:
             self._serving += 1
-            return Connection(self._end_serving, **arguments)
+            return Connection(self._end_serving, self._direct, **arguments)
         self._on_refused()
         return _Refusal(self._refused, self._max_connections, self._refusal)
 
@@ -126,16 +142,27 @@ class BoundedServer(uvicorn.Server):
                     connection.transport.abort()
         return await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is being answered; what takes too long is answered with 503."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.end_prediction()
+
 
 class Connection(HttpToolsProtocol):
-    """A connection that knows how long it has been waiting for its client.
+    """A connection that knows how long it has been waiting for its client, and answers plain predictions itself.
 
-    `on_lost` is called when it is over; the other arguments are uvicorn's own.
+    `on_lost` is called when it is over; `direct` answers predictions where it may; the other arguments are uvicorn's.
     """
 
-    def __init__(self, on_lost: Callable[[], None], **arguments: Any) -> None:
+    def __init__(self, on_lost: Callable[[], None], direct: DirectPredictions | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._on_lost = on_lost
+        self._direct = direct
+        # A prediction's request whose body is still coming: the application is not asked until it is seen to be needed.
+        self._held: RequestResponseCycle | None = None
+        self._prediction: PredictionInFlight | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Take the connection."""
@@ -147,6 +174,9 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Make room for another one."""
         super().connection_lost(exc)
+        if self._prediction is not None:
+            self._prediction.give_up()
+        self._let_application_answer()
         self._on_lost()
 
     def data_received(self, data: bytes) -> None:
@@ -169,6 +199,66 @@ class Connection(HttpToolsProtocol):
         """End a request's head."""
         self._is_in_head = False
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a request's body; a large one is the application's, which stops reading in time."""
+        super().on_body(body)
+        if self._held is not None and len(self._held.body) > _MAX_DIRECT_BYTES:
+            self._let_application_answer()
+
+    def on_message_complete(self) -> None:
+        """Answer a request that has come wholly."""
+        super().on_message_complete()
+        cycle, direct = self._held, self._direct
+        if cycle is None or direct is None:
+            return
+        respond = partial(self._respond, cycle)
+        self._prediction = direct.begin(cycle.scope, bytes(cycle.body), respond)
+        if self._prediction is None:
+            self._let_application_answer()
+        elif cycle.response_complete:
+            self._prediction = None
+        self._held = None
+
+    def end_prediction(self) -> None:
+        """Answer a prediction that takes too long: the server is stopping."""
+        if self._prediction is not None:
+            self._prediction.end(problem_refusal(STOPPING))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Hold back what may be answered without the application."""
+        direct, scope = self._direct, cycle.scope
+        if (
+            direct is not None
+            and scope["path"] == direct.path
+            and scope["method"] == direct.method
+            and cycle.more_body
+            and not cycle.waiting_for_100_continue
+            and not self.flow.write_paused
+        ):
+            self._held = cycle
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _let_application_answer(self) -> None:
+        if self._held is not None:
+            super()._start_asgi_task(self._held, self.app)
+            self._held = None
+
+    def _respond(self, cycle: RequestResponseCycle, response: Response) -> None:
+        """Write an answer at once and wholly; what uvicorn's cycle does in two calls."""
+        self._prediction = None
+        if cycle.disconnected:
+            return
+        headers = [*self.server_state.default_headers, *response.raw_headers]
+        if not cycle.keep_alive:
+            headers.append((b"connection", b"close"))
+        head = b"".join([b"%b: %b\r\n" % header for header in headers])
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[response.status_code], head, bytes(response.body)))
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def is_stalled(self, now_s: float) -> bool:
         """Say whether it is the client's turn, and has been for too long."""

@@ -12,7 +12,7 @@ from tunelane_serving.problems import FeaturesMismatch, InvalidRequest, Overload
 from tunelane_serving.server.answering import (
     Asked,
     all_or_none,
-    record_failure,
+    note_failure,
     record_personalization,
     while_connected,
 )
@@ -54,8 +54,7 @@ async def personalize(request: Request, services: Services) -> Response:
         # It never came to the model, or nobody asks any more.
         raise
     except Exception as error:
-        services.metrics.count_failure(served)
-        record_failure(services, served, "\n".join(context), asked, inference_id, error)
+        note_failure(services, served, "\n".join(context), asked, inference_id, error)
         raise
     similarities = cosine_similarities(vectors[: len(context)].mean(axis=0), vectors[len(context) :])
     # A stable order: equal similarities stay as the caller had them.

@@ -30,6 +30,8 @@ from tunelane_serving.server.wire import BatchPrediction, BatchPredictRequest, P
 # What every operation that runs a model may answer.
 MODEL_PROBLEMS = (FeaturesMismatch, NotFound, NotReady, Overloaded, InferenceTimeout, DatabaseAway)
 
+_TEXT_ALONE = "Give a text, or features, or an entityId; a text goes with neither of the others"
+
 
 async def predict_one(request: Request, services: Services) -> Response:
     """Answer `POST /predict`."""
@@ -90,41 +92,55 @@ def text_or_features(served: Served, features: Mapping[str, Any], limits: Limits
     return text
 
 
-async def _item(services: Services, served: Served, body: PredictRequest) -> Item:
-    if body.text is not None:
-        if body.features is not None or body.entity_id is not None:
-            raise InvalidRequest("Give a text, or features, or an entityId; a text goes with neither of the others")
-        check_texts([body.text], services.limits)
-        require_text_model(served)
-        return body.text
-    if body.features is None and body.entity_id is None:
-        raise InvalidRequest("Give a text, or features, or the entityId whose features are stored")
-    features = dict(body.features or {})
-    if body.entity_id is not None:
-        if services.database is None:
-            raise NotKept("This server keeps no features; start it with --database URL")
-        from tunelane_serving.features import get_features
+def given_item(served: Served, body: PredictRequest, limits: Limits) -> Item:
+    """Give what the model takes of a body without `entityId`.
 
-        stored, _ = await asyncio.to_thread(get_features, services.database, body.entity_id)
-        # Those that the model does not take are other models' business.
-        taken = {"text"} if served.is_text_model else {tensor.name for tensor in served.model.manifest.inputs}
-        features = {name: value for name, value in stored.items() if name in taken} | features
+    Raises:
+        InvalidRequest: it has neither a text nor features, or both; or the text is empty or too long.
+        FeaturesMismatch: the model takes the other one.
+    """
+    if body.text is None:
+        if body.features is None:
+            raise InvalidRequest("Give a text, or features, or the entityId whose features are stored")
+        return text_or_features(served, body.features, limits)
+    if body.features is not None:
+        raise InvalidRequest(_TEXT_ALONE)
+    check_texts([body.text], limits)
+    require_text_model(served)
+    return body.text
+
+
+async def _item(services: Services, served: Served, body: PredictRequest) -> Item:
+    if body.entity_id is None:
+        return given_item(served, body, services.limits)
+    if body.text is not None:
+        raise InvalidRequest(_TEXT_ALONE)
+    if services.database is None:
+        raise NotKept("This server keeps no features; start it with --database URL")
+    from tunelane_serving.features import get_features
+
+    stored, _ = await asyncio.to_thread(get_features, services.database, body.entity_id)
+    # Those that the model does not take are other models' business.
+    taken = {"text"} if served.is_text_model else {tensor.name for tensor in served.model.manifest.inputs}
+    features = {name: value for name, value in stored.items() if name in taken} | (body.features or {})
     return text_or_features(served, features, services.limits)
 
 
+PREDICT = Operation(
+    method="POST",
+    path="/predict",
+    handler=predict_one,
+    summary="Answer one text, or one set of features",
+    tag="Predictions",
+    body=PredictRequest,
+    answer=Prediction,
+    problems=(*MODEL_PROBLEMS, NotKept),
+    right="predict",
+    example={"text": "it was a good film"},
+)
+
 OPERATIONS = (
-    Operation(
-        method="POST",
-        path="/predict",
-        handler=predict_one,
-        summary="Answer one text, or one set of features",
-        tag="Predictions",
-        body=PredictRequest,
-        answer=Prediction,
-        problems=(*MODEL_PROBLEMS, NotKept),
-        right="predict",
-        example={"text": "it was a good film"},
-    ),
+    PREDICT,
     Operation(
         method="POST",
         path="/batch_predict",
