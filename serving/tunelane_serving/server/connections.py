@@ -167,7 +167,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Take the connection."""
         super().connection_made(transport)
-        self._received_s = self._head_since_s = time.monotonic()
+        self._moved_s = self._head_since_s = time.monotonic()
+        self._unsent_bytes = 0
         self._is_in_head = True
         self._head_bytes = 0
 
@@ -181,7 +182,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass it on; refuse a head without end, which would fill the memory."""
-        self._received_s = time.monotonic()
+        self._moved_s = time.monotonic()
         super().data_received(data)
         if self._is_in_head:
             self._head_bytes += len(data)
@@ -191,7 +192,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request's head."""
         super().on_message_begin()
-        self._head_since_s = self._received_s
+        self._head_since_s = self._moved_s
         self._is_in_head = True
         self._head_bytes = 0
 
@@ -265,8 +266,18 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         if self._is_in_head or cycle is None:
             return now_s - self._head_since_s > _PATIENCE_S
+        # An answer that is complete may still be on its way to a slow reader.
+        unsent_bytes = self.transport.get_write_buffer_size()
+        if unsent_bytes != self._unsent_bytes:
+            self._unsent_bytes = unsent_bytes
+            self._moved_s = now_s
         is_clients_turn = cycle.response_complete or (cycle.more_body and not self.flow.read_paused)
-        return is_clients_turn and now_s - self._received_s > _PATIENCE_S
+        return is_clients_turn and now_s - self._moved_s > _PATIENCE_S
+
+    def on_response_complete(self) -> None:
+        """Give the turn to the client."""
+        self._moved_s = time.monotonic()
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, in the shape of every other error, and close."""

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,6 +24,7 @@ _FINISH_REQUESTS_S = 4
 # Threads for what blocks: the database, uploads.
 _BLOCKING_THREADS = 16
 _BLOCKING = "blocking"
+_IDLE_THREADS_END_S = 0.2
 
 
 def run(services: Services, listener: socket.socket, options: Options, environment: Mapping[str, str]) -> None:
@@ -93,8 +95,9 @@ def _give_way_to_models() -> None:
 def is_blocked() -> bool:
     """Say whether a thread for what blocks has not ended; idle ones do within moments."""
     threads = [thread for thread in threading.enumerate() if thread.name.startswith(_BLOCKING)]
+    until_s = time.monotonic() + _IDLE_THREADS_END_S
     for thread in threads:
-        thread.join(0.1)
+        thread.join(max(0.0, until_s - time.monotonic()))
     return any(thread.is_alive() for thread in threads)
 
 
