@@ -23,6 +23,11 @@ def encode(item: msgspec.Struct) -> bytes:
     return msgspec.json.encode(item, order="deterministic")
 
 
+def formatted(item: msgspec.Struct) -> bytes:
+    """Encode `item` as the indented JSON that its file holds: a package's digest is that of its manifest's."""
+    return msgspec.json.format(encode(item), indent=2) + b"\n"
+
+
 def decode(content: bytes, kind: type[T], where: str) -> T:
     """Decode JSON `content` into `kind` and run its own checks (`__post_init__`).
 
@@ -52,9 +57,9 @@ def write(path: Path, item: msgspec.Struct) -> None:
     Raises:
         ContractError: it breaks its contract (Python checks no types; JSON has no NaN), so nobody could read it.
     """
-    content = encode(item)
+    content = formatted(item)
     decode(content, type(item), str(path))
-    write_atomically(path, msgspec.json.format(content, indent=2) + b"\n")
+    write_atomically(path, content)
 
 
 def read(path: Path, kind: type[T]) -> T:

@@ -19,3 +19,8 @@ class ContractError(TunelaneError):
 
 class DigestMismatch(ContractError):
     """Content is not what its digest says it is. The message names both digests."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says first, for a message of one line; the error's class where it says nothing."""
+    return str(error).strip().partition("\n")[0].rstrip() or type(error).__name__

@@ -40,19 +40,17 @@ def sha256_file(path: Path) -> str:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` by temp file and rename, so that a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not by mkstemp, which makes a file private: what is written here is as readable as any file the user writes.
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    stream = temporary.open("xb")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        # mkstemp makes a file private; what is written here is as readable as any file the user writes.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -156,13 +156,16 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for position, variant in enumerate(self.variants):
             if variant.path not in paths:
                 raise ValueError(f"variants[{position}].path: {variant.path!r} is not among the files")
+        if len({histogram.name for histogram in self.reference}) != len(self.reference):
+            raise ValueError("reference: a name stands twice")
+        for position, golden in enumerate(self.goldens):
+            if set(golden.scores) != set(names):
+                raise ValueError(f"goldens[{position}].scores: one entry for each variant")
         if self.taxonomy is not None:
             unknown = set(self.thresholds) - set(self.taxonomy.names)
             if unknown:
                 raise ValueError(f"thresholds: {sorted(unknown)[0]!r} is not a label")
             for position, golden in enumerate(self.goldens):
-                if set(golden.scores) != set(names):
-                    raise ValueError(f"goldens[{position}].scores: one entry for each variant")
                 if any(len(scores) != len(self.taxonomy.labels) for scores in golden.scores.values()):
                     raise ValueError(f"goldens[{position}].scores: one number for each label")
 
@@ -257,14 +260,15 @@ def put_package(source: Path, target: Path, digest: str) -> None:
         DigestMismatch: it is not the one that `digest` names, or a file was changed.
     """
     manifest = verify(source, expected_digest=digest)
-    if _is_intact(target, digest):
+    if is_whole(target, digest):
         return
     with directory_written_atomically(target) as scratch:
         for path in (MANIFEST, *(file.path for file in manifest.files)):
             link_or_copy(source / path, scratch / path)
 
 
-def _is_intact(package: Path, digest: str) -> bool:
+def is_whole(package: Path, digest: str) -> bool:
+    """Whether the package that `digest` names stands at `package`, verified."""
     try:
         verify(package, expected_digest=digest)
     except ContractError:

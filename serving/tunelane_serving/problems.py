@@ -114,7 +114,7 @@ class RateLimited(Problem):
 
 
 class NotReady(Problem):
-    """No model is loaded yet."""
+    """The model cannot answer now: it is not loaded yet, cannot be loaded, or the server is stopping."""
 
     status = 503
     code = "not_ready"
@@ -135,7 +135,7 @@ class InferenceTimeout(Problem):
 
 
 class DatabaseAway(Problem):
-    """The database does not answer; nothing was written."""
+    """The database does not answer; what was to be written may be lost, and may be sent again."""
 
     status = 503
     code = "database_away"

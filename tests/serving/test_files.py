@@ -127,6 +127,12 @@ def test_a_written_file_is_as_readable_as_any_other(tmp_path):
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
+def test_writing_a_file_opens_what_others_write_meanwhile_to_nobody(tmp_path, monkeypatch):
+    """The umask is the process's: whoever changes it even for a moment changes it for all threads."""
+    monkeypatch.setattr(os, "umask", lambda _: pytest.fail("the umask was changed"))
+    write_atomically(tmp_path / "file", b"")
+
+
 @pytest.mark.parametrize("fails", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(fails, tmp_path, monkeypatch):
     path = tmp_path / "file"

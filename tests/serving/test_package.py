@@ -227,6 +227,7 @@ _TAXONOMY = Taxonomy((Label("a"), Label("b")))
         ({"max_length_tokens": 0}, "max_length_tokens: at least 1"),
         ({"variants": ()}, "variants: at least one graph"),
         ({"variants": (Variant("fp32", "empty"), Variant("fp32", "tokenizer.json"))}, "variants: a name stands twice"),
+        ({"reference": (Histogram("label", (1,), categories=("a",)),) * 2}, "reference: a name stands twice"),
         ({"variants": (Variant("fp32", "absent.onnx"),)}, r"variants\[0\]\.path: 'absent.onnx' is not among"),
         ({"files": (PackagedFile("empty", "0", 0),) * 2}, "files: a path stands twice"),
         ({"taxonomy": _TAXONOMY, "thresholds": {"c": 0.5}}, "thresholds: 'c' is not a label"),
@@ -263,3 +264,11 @@ def test_a_manifest_from_the_future_says_upgrade(package):
     (package / MANIFEST).write_bytes(msgspec.json.encode(manifest))
     with pytest.raises(ContractError, match=r"manifest\.json: field version: .*upgrade tunelane"):
         verify(package)
+
+
+@pytest.mark.parametrize("task", ["embedding", "tensors"])
+def test_golden_rows_without_one_of_the_variants_are_refused_whatever_the_task(package, task):
+    variants = (Variant("int8", "onnx/model.onnx"), Variant("fp32", "onnx/model.onnx"))
+    goldens = (Golden("good", {"fp32": (0.5,)}),)
+    with pytest.raises(ValueError, match=r"goldens\[0\]\.scores: one entry for each variant"):
+        msgspec.structs.replace(read_manifest(package), task=task, variants=variants, goldens=goldens)

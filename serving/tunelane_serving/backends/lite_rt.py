@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunelane_serving.backends.graph import named_shape
-from tunelane_serving.errors import ContractError
+from tunelane_serving.errors import ContractError, first_line
 from tunelane_serving.package import Tensor
 
 SIGNATURE = "serving_default"
@@ -18,22 +18,26 @@ class LiteRtGraph:
     """A `.tflite` file's signature: "serving_default", or the only one it has. Inputs and outputs in order of names.
 
     An interpreter does one thing at a time, so each thread that runs takes a free one, or opens one where none is free:
-    there are never more than threads that ran at the same moment. They share the file's pages.
+    there are never more than threads that ran at the same moment. They share the file's bytes, which are kept: the file
+    of an upload is gone when a second one is opened.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
+    def __init__(self, path: Path) -> None:
         """Load the flat buffer at `path`.
 
         Raises:
-            ContractError: LiteRT is not installed or cannot load it, it needs operators that are not LiteRT's own, or
-                it has no signature.
+            ContractError: it cannot be read, LiteRT is not installed or cannot load it, it needs operators that are not
+                LiteRT's own, or it has no signature.
         """
+        try:
+            self._content = path.read_bytes()
+        except OSError as error:
+            raise ContractError(f"{path}: {error.strerror}") from error
         self._path = path
-        self._threads = threads
         runner = self._open()
         self.inputs = _tensors(runner.get_input_details(), path)
         self.outputs = _tensors(runner.get_output_details(), path)
-        self.size_bytes = path.stat().st_size
+        self.size_bytes = len(self._content)
         self._free = [runner]
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -55,13 +59,13 @@ class LiteRtGraph:
                 f"This package needs LiteRT ({error}). Run: pip install 'tunelane[tensorflow]'"
             ) from error
         try:
-            interpreter = Interpreter(model_path=str(self._path), num_threads=self._threads)
+            # One thread for an operation: how many cores work is decided by how many threads call.
+            interpreter = Interpreter(model_content=self._content, num_threads=1)
             names = list(interpreter.get_signature_list())
             chosen = SIGNATURE if SIGNATURE in names else names[0] if len(names) == 1 else None
             runner = interpreter.get_signature_runner(chosen) if chosen else None
         except Exception as error:  # LiteRT raises errors of several kinds
-            reason = str(error).strip().partition("\n")[0]
-            raise ContractError(f"{self._path}: LiteRT cannot load it: {reason}") from error
+            raise ContractError(f"{self._path}: LiteRT cannot load it: {first_line(error)}") from error
         if runner is None:
             raise ContractError(f"{self._path}: no signature {SIGNATURE!r}; convert the model from a SavedModel")
         return runner

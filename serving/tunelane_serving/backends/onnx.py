@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tunelane_serving.backends.graph import named_shape
-from tunelane_serving.errors import ContractError
+from tunelane_serving.errors import ContractError, first_line
 from tunelane_serving.package import Tensor
 
 # Where ONNX and numpy have different words for a type.
@@ -17,12 +17,12 @@ _NUMPY_NAMES = {"float": "float32", "double": "float64"}
 class OnnxGraph:
     """An ONNX graph in a session of its own. Safe to call from several threads."""
 
-    def __init__(self, path: Path, *, threads: int = 1, optimize: bool = True) -> None:
+    def __init__(self, path: Path, *, optimize: bool = True) -> None:
         """Load the graph at `path`; raises ContractError where ONNX Runtime cannot, or where it does not give tensors.
 
-        `threads` and `optimize` are as `open_session` takes them.
+        `optimize` is as `open_session` takes it.
         """
-        session = open_session(path, threads=threads, optimize=optimize)
+        session = open_session(path, optimize=optimize)
         self.inputs = tuple(_tensor(value, path) for value in session.get_inputs())
         self.outputs = tuple(_tensor(value, path) for value in session.get_outputs())
         self.size_bytes = path.stat().st_size
@@ -34,14 +34,13 @@ class OnnxGraph:
         return outputs
 
 
-def open_session(graph: Path, *, threads: int = 1, optimize: bool = True) -> Any:
+def open_session(graph: Path, *, optimize: bool = True) -> Any:
     """An `onnxruntime.InferenceSession` on the CPU with settings measured for single texts.
 
-    Idle threads do not spin: on a shared machine a spinning thread takes the core that the next request needs.
+    An operation runs in the caller's thread: how many cores work is decided by how many threads call.
 
     Args:
         graph: an ONNX file.
-        threads: intra-op threads.
         optimize: False leaves the graph as it was exported (used to measure how much rounding order matters).
 
     Raises:
@@ -50,7 +49,7 @@ def open_session(graph: Path, *, threads: int = 1, optimize: bool = True) -> Any
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -59,7 +58,7 @@ def open_session(graph: Path, *, threads: int = 1, optimize: bool = True) -> Any
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises its own untyped exceptions
-        raise ContractError(f"{graph}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from error
+        raise ContractError(f"{graph}: ONNX Runtime cannot load it: {first_line(error)}") from error
 
 
 def _tensor(value: Any, path: Path) -> Tensor:

@@ -40,6 +40,8 @@ _PARTS: Mapping[str, Mapping[int, str]] = {
 }
 _GRAPH_OF_MODEL = 7
 _EXTERNAL_DATA_OF_TENSOR, _DATA_LOCATION_OF_TENSOR, _EXTERNAL = 13, 14, 1
+# What protobuf keeps of an enum's value.
+_ENUM_BITS = 0xFFFFFFFF
 _NAME_OF_TENSOR = 8
 _TYPE_OF_NODE, _DOMAIN_OF_NODE = 4, 7
 _NAME_OF_FUNCTION, _DOMAIN_OF_FUNCTION = 1, 10
@@ -101,7 +103,7 @@ class _Reader:
                 self._message(parts[number], value, value_end, depth + 1, caller)
             elif kind == "tensor" and (
                 (number == _EXTERNAL_DATA_OF_TENSOR and wire == _BYTES)
-                or (number == _DATA_LOCATION_OF_TENSOR and wire == _VARINT and value == _EXTERNAL)
+                or (number == _DATA_LOCATION_OF_TENSOR and wire == _VARINT and value & _ENUM_BITS == _EXTERNAL)
             ):
                 name = b"".join(
                     content[at:at_end] for n, w, at, at_end in self._fields_of(start, end)
@@ -132,7 +134,8 @@ class _Reader:
                 raise self._error(f"no ONNX model to serve: it has more than {_MAX_FIELDS:,} fields")
             tag, at = self._varint(at, end)
             number, wire = tag >> 3, tag & 7
-            if not number:
+            # Protobuf keeps 32 bits of a tag: more of them would be another field's there.
+            if not number or tag >> 32:
                 raise self._malformed(at)
             if wire == _VARINT:
                 value, at = self._varint(at, end)

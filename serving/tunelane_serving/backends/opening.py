@@ -11,13 +11,12 @@ SAVED_MODEL = "saved_model.pb"
 _LITE_RT = ".tflite"
 
 
-def open_graph(framework: Framework, path: Path, *, threads: int = 1, optimize: bool = True) -> Graph:
+def open_graph(framework: Framework, path: Path, *, optimize: bool = True) -> Graph:
     """Open the graph at `path`, the path of a package's variant.
 
     Args:
         framework: "onnx", or "tensorflow": a `.tflite` file, or the saved_model.pb of a SavedModel's directory.
         path: the graph.
-        threads: threads for a single operation.
         optimize: False leaves an ONNX graph as it was exported; the others know no such thing.
 
     Raises:
@@ -26,15 +25,15 @@ def open_graph(framework: Framework, path: Path, *, threads: int = 1, optimize: 
     if framework == "onnx":
         from tunelane_serving.backends.onnx import OnnxGraph
 
-        return OnnxGraph(path, threads=threads, optimize=optimize)
+        return OnnxGraph(path, optimize=optimize)
     if framework == "tensorflow" and path.suffix == _LITE_RT:
         from tunelane_serving.backends.lite_rt import LiteRtGraph
 
-        return LiteRtGraph(path, threads=threads)
+        return LiteRtGraph(path)
     if framework == "tensorflow" and path.name == SAVED_MODEL:
         from tunelane_serving.backends.saved_model import SavedModelGraph
 
-        return SavedModelGraph(path.parent, threads=threads)
+        return SavedModelGraph(path.parent)
     if framework == "tensorflow":
         raise ContractError(f"{path}: a tensorflow variant's path ends in {_LITE_RT} or names a {SAVED_MODEL}")
     raise ContractError(f"{path}: framework {framework!r} runs no graph")

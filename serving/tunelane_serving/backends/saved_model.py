@@ -9,10 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tunelane_serving.backends.graph import named_shape
-from tunelane_serving.errors import ContractError
+from tunelane_serving.errors import ContractError, first_line
 from tunelane_serving.package import Tensor
 
 SIGNATURE = "serving_default"
@@ -24,26 +25,19 @@ class SavedModelGraph:
     Safe to call from several threads.
     """
 
-    def __init__(self, directory: Path, *, threads: int = 1) -> None:
-        """Load the SavedModel in `directory`.
-
-        Args:
-            directory: the one that holds saved_model.pb.
-            threads: threads for a single operation; operations run one after the other, so that callers in several
-                threads decide how many cores are used. TensorFlow has this for the process, not for a model: it is what
-                the first SavedModel asked for.
+    def __init__(self, directory: Path) -> None:
+        """Load the SavedModel in `directory`, the one that holds saved_model.pb.
 
         Raises:
             ContractError: TensorFlow is not installed or cannot load it, or it has no signature "serving_default" of
                 named tensors.
         """
-        tensorflow = _import_tensorflow(threads)
+        tensorflow = _import_tensorflow()
         try:
             loaded = tensorflow.saved_model.load(str(directory))
             signature = loaded.signatures.get(SIGNATURE)
         except Exception as error:  # TensorFlow raises errors of many kinds
-            reason = str(error).strip().partition("\n")[0]
-            raise ContractError(f"{directory}: TensorFlow cannot load it: {reason}") from error
+            raise ContractError(f"{directory}: TensorFlow cannot load it: {first_line(error)}") from error
         if signature is None:
             raise ContractError(f"{directory}: no signature {SIGNATURE!r}; save the model with one")
         self.inputs = _tensors(signature.structured_input_signature[1], directory)
@@ -55,12 +49,26 @@ class SavedModelGraph:
         self._tensor_of = tensorflow.constant
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Give the outputs in order; `feed` has an array for each input."""
+        """Give the outputs in order; `feed` has an array for each input. Texts, in and out, are objects of type str.
+
+        Raises:
+            UnicodeDecodeError: an output of type string is no UTF-8.
+        """
         found = self._signature(**{name: self._tensor_of(array) for name, array in feed.items()})
-        return [found[output.name].numpy() for output in self.outputs]
+        # A tensor without axes comes as a bare number or text.
+        return [
+            _texts(found[output.name].numpy()) if output.dtype == "string" else np.asarray(found[output.name].numpy())
+            for output in self.outputs
+        ]
 
 
-def _import_tensorflow(threads: int) -> Any:
+def _texts(content: Any) -> NDArray[np.object_]:
+    """Decode what TensorFlow has as bytes, of any shape."""
+    encoded = np.array(content, object)
+    return np.array([text.decode() for text in encoded.flat], object).reshape(encoded.shape)
+
+
+def _import_tensorflow() -> Any:
     # Read when TensorFlow is loaded: its C++ part writes lines about the machine to stderr.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -69,9 +77,10 @@ def _import_tensorflow(threads: int) -> Any:
         raise ContractError(
             f"This package needs TensorFlow ({error}). Run: pip install 'tunelane[tensorflow]'"
         ) from error
-    # Refused once TensorFlow has started.
+    # One thread for an operation, and one operation after the other: how many cores work is decided by how many threads
+    # call. TensorFlow has this for the process, and refuses it once it has started.
     with suppress(RuntimeError):
-        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_intra_op_parallelism_threads(1)
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)
     return tensorflow
 

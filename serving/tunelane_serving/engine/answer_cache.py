@@ -2,16 +2,12 @@
 
 import sys
 from collections import OrderedDict
-from typing import Any
 
-from numpy.typing import NDArray
+from tunelane_serving.models.model import Answer, Classification, Outputs
 
-from tunelane_serving.models.model import Answer, Classification, Embedding
-
-# What an entry takes beside its text and numbers: key, answer, array objects and the place in the order. Measured with
-# tracemalloc; an answer of several arrays takes the array part again.
-_ENTRY_BYTES = 300
-_ARRAY_BYTES = 110
+# What an entry takes beside its text and numbers: key, answer, array and the place in the order. Measured with
+# tracemalloc.
+_ENTRY_BYTES = 410
 
 
 class AnswerCache:
@@ -43,12 +39,15 @@ class AnswerCache:
 
     def put(self, digest: str, text: str, answer: Answer) -> None:
         """Keep `answer`, and drop the ones used longest ago for it. One larger than the whole cache is not kept."""
-        arrays = _arrays(answer)
-        size_bytes = _ENTRY_BYTES + sys.getsizeof(text) + sum(_ARRAY_BYTES + _held_bytes(array) for array in arrays)
+        # No model answers a text with these.
+        if isinstance(answer, Outputs):
+            return
+        array = answer.scores if isinstance(answer, Classification) else answer.vector
+        # A row of a larger array keeps all of that in memory.
+        size_bytes = _ENTRY_BYTES + sys.getsizeof(text) + int(getattr(array.base, "nbytes", array.nbytes))
         if size_bytes > self._max_bytes:
             return
-        for array in arrays:
-            array.setflags(write=False)
+        array.setflags(write=False)
         key = (digest, text)
         known = self._entries.pop(key, None)
         if known is not None:
@@ -58,16 +57,3 @@ class AnswerCache:
         while self.size_bytes > self._max_bytes:
             _, (_, dropped_bytes) = self._entries.popitem(last=False)
             self.size_bytes -= dropped_bytes
-
-
-def _arrays(answer: Answer) -> list[NDArray[Any]]:
-    if isinstance(answer, Classification):
-        return [answer.scores]
-    if isinstance(answer, Embedding):
-        return [answer.vector]
-    return list(answer.tensors.values())
-
-
-def _held_bytes(array: NDArray[Any]) -> int:
-    """A row of a larger array keeps all of that in memory."""
-    return int(getattr(array.base, "nbytes", array.nbytes))

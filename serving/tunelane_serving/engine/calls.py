@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from tunelane_serving.errors import TunelaneError
+from tunelane_serving.errors import TunelaneError, first_line
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -29,5 +29,4 @@ def attempt(
 
 
 def _named(error: BaseException) -> TunelaneError:
-    said = str(error).partition("\n")[0]
-    return TunelaneError(f"the model's code failed: {type(error).__name__}: {said}")
+    return TunelaneError(f"the model's code failed: {type(error).__name__}: {first_line(error)}")

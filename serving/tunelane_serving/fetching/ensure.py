@@ -19,9 +19,10 @@ from urllib.request import url2pathname
 import msgspec
 
 from tunelane_serving.contract import read, write
-from tunelane_serving.errors import ContractError, DigestMismatch, InputError
+from tunelane_serving.errors import ContractError, DigestMismatch, InputError, first_line
 from tunelane_serving.files import locked, locked_if_free, sha256_bytes, sha256_file
-from tunelane_serving.package import MANIFEST, package_digest, put_package, read_manifest, verify
+from tunelane_serving.package import MANIFEST, is_whole, package_digest, put_package, read_manifest
+from tunelane_serving.problems import BadPackage
 
 BUILDERS = "tunelane.package_builders"
 """Entry point group of what builds packages: `sample` for `sample://NAME`, `model` for all else."""
@@ -48,7 +49,10 @@ class Builder(Protocol):
 
 
 class KeptSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which package was made of a source. `fingerprint` is of its files where it is local, and empty where not."""
+    """Which package was made of a source.
+
+    `fingerprint` is of its files where it was unpacked or built of what is on this machine, and empty where not.
+    """
 
     source: str
     fingerprint: str
@@ -74,8 +78,8 @@ def ensure_model(
         builder: what builds packages; None: what is installed under the entry point group `tunelane.package_builders`.
 
     Raises:
-        InputError: there is nothing at `uri`, it is no model, a remote package came without a digest, a builder is
-            needed and not installed, or `home` cannot be written.
+        InputError: there is nothing at `uri`, it is no model or cannot be read, a remote package came without a digest,
+            a builder is needed and not installed, or `home` cannot be written.
         DigestMismatch: it is not the package that `digest` names.
         ContractError: it is not a whole package.
         TunelaneError: it cannot be fetched or built.
@@ -95,8 +99,16 @@ def ensure_model(
                     shutil.rmtree(home / _STAGING, ignore_errors=True)
         say(f"4/4 Ready: {found}")
     except OSError as error:
-        raise InputError(f"Cannot keep {uri} in {home}: {error.strerror or error}. Choose another home.") from error
+        raise _unusable(uri, home, error) from error
     return found
+
+
+def _unusable(uri: str, home: Path, error: OSError) -> InputError:
+    """Name the file that failed where it is none of the home's."""
+    reason = error.strerror or error
+    if isinstance(error.filename, str) and not Path(error.filename).is_relative_to(home):
+        return InputError(f"Cannot use {error.filename}: {reason}. See that you have the right to read it.")
+    return InputError(f"Cannot keep {uri} in {home}: {reason}. Choose another home.")
 
 
 def _check(uri: str, digest: str | None) -> None:
@@ -107,7 +119,12 @@ def _check(uri: str, digest: str | None) -> None:
         raise InputError(f"{digest!r} is not a digest. Pass the 64 hex digits of the package's SHA-256.")
     if digest is None and uri.startswith((_GS, _HTTPS)):
         raise InputError(f"{uri} is remote: pass its expected digest, the SHA-256 of the package's {MANIFEST}.")
-    if uri.startswith(_HTTPS) and not urlsplit(uri).path.endswith(_ARCHIVE_SUFFIXES):
+    try:
+        path = urlsplit(uri).path if "://" in uri else ""
+        _record_path(uri, Path())
+    except (ValueError, RuntimeError) as error:  # brackets without an end, bytes that are no text, nobody's ~name
+        raise InputError(f"{uri!a} cannot be taken apart: {first_line(error)}. Pass a path, or a URI.") from error
+    if uri.startswith(_HTTPS) and not path.endswith(_ARCHIVE_SUFFIXES):
         raise InputError(f"{uri} is not an archive. Over https:// pass one of {', '.join(_ARCHIVE_SUFFIXES)}.")
     if "://" in uri and not uri.startswith((_GS, _HTTPS, _SAMPLE, "file://")):
         raise InputError(f"{uri} cannot be read here. Pass a path, file://, gs:// or https://.")
@@ -119,11 +136,7 @@ def _kept(uri: str, digest: str | None, home: Path) -> Path | None:
     if wanted is None:
         return None
     package = home / "packages" / wanted
-    try:
-        verify(package, expected_digest=wanted)
-    except ContractError:
-        return None
-    return package
+    return package if is_whole(package, wanted) else None
 
 
 def _digest_of_source(uri: str, home: Path) -> str | None:
@@ -145,7 +158,7 @@ def _bring(
 ) -> Path:
     """Fetch or build the package into `staging`, and put it into `home`, verified."""
     path = _local_path(uri)
-    fingerprint = _fingerprint(path) if digest is None and path is not None and path.exists() else ""
+    fingerprint = ""
     package = staging / "package"
     try:
         if uri.startswith(_GS):
@@ -157,16 +170,22 @@ def _bring(
             say(f"2/4 Nothing to fetch: {path} is a package on this machine")
             package = path
         elif path is not None and path.is_file() and path.name.endswith(_ARCHIVE_SUFFIXES):
+            fingerprint = _fingerprint(path) if digest is None else ""
             _unpack(path, package, say)
         else:
-            _build(str(path) if path is not None and path.exists() else uri, package, say, builder)
+            source = str(path) if path is not None and path.exists() else uri
+            _require_model(source)
+            fingerprint = _fingerprint(path) if digest is None and path is not None and path.exists() else ""
+            _build(source, package, say, builder)
         say("3/4 Verifying every file against its digest")
         found = package_digest(package)
         if digest is not None and found != digest:
             raise DigestMismatch(f"{uri}: package digest is {found}, expected {digest}")
         target = home / "packages" / found
         put_package(package, target, found)
-    except (ContractError, DigestMismatch) as error:
+    except BadPackage as error:
+        raise ContractError(f"{uri}: {error}") from error
+    except ContractError as error:
         # Where it was staged is gone by the time that this is read.
         raise type(error)(str(error).replace(str(package), uri)) from error
     if digest is None:
@@ -215,8 +234,8 @@ def _unpack(archive: Path, package: Path, say: Callable[[str], None]) -> None:
     unpack(archive, package, max_unpacked_bytes=_MAX_UNPACKED_BYTES, max_files=_MAX_FILES)
 
 
-def _build(source: str, package: Path, say: Callable[[str], None], builder: Builder | None) -> None:
-    """Build the package of a checkpoint or base model, where something that can is installed."""
+def _require_model(source: str) -> None:
+    """Refuse a path that holds no checkpoint or base model, and what can be no name of one."""
     path = Path(source)
     if path.exists() and not any((path / name).is_file() for name in _MODEL_FILES):
         raise InputError(
@@ -224,6 +243,10 @@ def _build(source: str, package: Path, say: Callable[[str], None], builder: Buil
         )
     if not path.exists() and "://" not in source and not _HUB_ID.fullmatch(source):
         raise InputError(f"No such file or directory: {source}. Pass a model package, or a model to build one of.")
+
+
+def _build(source: str, package: Path, say: Callable[[str], None], builder: Builder | None) -> None:
+    """Build the package of a checkpoint or base model, where something that can is installed."""
     try:
         build = builder or _installed_builder("sample" if source.startswith(_SAMPLE) else "model")
         if build is None:

@@ -64,20 +64,6 @@ class CloudStorage:
         self._http = Http(sleep=sleep)
         self._tokens = None if emulator else TokenSource(self._http)
 
-    def list(self) -> tuple[str, ...]:
-        """Names of the objects below the prefix, in order. Objects that stand for empty folders are left out."""
-        names: list[str] = []
-        page = ""
-        while True:
-            query = {"prefix": self._prefix, "fields": "items(name),nextPageToken"} | (
-                {"pageToken": page} if page else {}
-            )
-            content = self._send("GET", f"/storage/v1/b/{self._bucket}/o?{urlencode(query)}", self.uri).json()
-            names += [str(item["name"]).removeprefix(self._prefix) for item in content.get("items", ())]
-            page = content.get("nextPageToken", "")
-            if not page:
-                return tuple(sorted(name for name in names if name and not name.endswith("/")))
-
     def exists(self, name: str) -> bool:
         """Whether there is an object of that name."""
         return self._described(name) is not None

@@ -78,6 +78,14 @@ class Patience:
         self._failures = 0
 
 
+@dataclass
+class _Arrived:
+    """What has come of a download so far, and of which version it is."""
+
+    stream: BinaryIO
+    etag: str = ""
+
+
 class Http:
     """Requests by `urllib`, which honours the proxies and certificates (`SSL_CERT_FILE`) of the environment.
 
@@ -118,6 +126,7 @@ class Http:
 
         Raises:
             HttpFailure: the server cannot be reached, or answers with an error.
+            InputError: `url` is no address, or nobody vouches for the server.
         """
         patience = self.patience()
         while True:
@@ -161,14 +170,15 @@ class Http:
 
         Raises:
             HttpFailure: the server cannot be reached, or answers with an error.
-            InputError: it is longer than `max_bytes`, or not as long as was said.
+            InputError: `url` is no address, or what is there is longer than `max_bytes` or not as long as was said.
         """
-        patience, etag = self.patience(), ""
+        patience = self.patience()
         with target.open("wb") as stream:
+            arrived = _Arrived(stream)
             while True:
                 start = stream.tell()
                 try:
-                    expected, etag = self._download_part(url, stream, headers(), etag, max_bytes)
+                    expected = self._download_part(url, arrived, headers(), max_bytes)
                     expected = expected if size_bytes is None else size_bytes
                     if expected is None or stream.tell() == expected:
                         return
@@ -182,16 +192,17 @@ class Http:
                     patience.after(failure)
 
     def _download_part(
-        self, url: str, stream: BinaryIO, headers: Mapping[str, str], etag: str, max_bytes: int | None
-    ) -> tuple[int | None, str]:
-        """Append what is missing to `stream`; gives the whole length, where the server says it, and the ETag."""
+        self, url: str, arrived: _Arrived, headers: Mapping[str, str], max_bytes: int | None
+    ) -> int | None:
+        """Append what is missing to what has arrived; gives the whole length, where the server says it."""
+        stream = arrived.stream
         start = stream.tell()
         asked = {**headers, "Accept-Encoding": "identity"}
         if start:
             asked["Range"] = f"bytes={start}-"
             # Only a strong ETag may be used so: RFC 9110, section 13.1.5.
-            if etag and not etag.startswith("W/"):
-                asked["If-Range"] = etag
+            if arrived.etag and not arrived.etag.startswith("W/"):
+                asked["If-Range"] = arrived.etag
         try:
             with self._open("GET", url, asked, None) as response:
                 if start and not (response.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
@@ -199,13 +210,15 @@ class Http:
                     start = 0
                     stream.seek(0)
                     stream.truncate()
-                length = response.headers.get("Content-Length")
-                whole = start + int(length) if length is not None else None
+                # Before the body: where that breaks off, the rest must be of the same version.
+                arrived.etag = response.headers.get("ETag") or ""
+                length = _content_length(url, response.headers)
+                whole = start + length if length is not None else None
                 _require_short(url, whole or 0, max_bytes)
                 while chunk := response.read(_CHUNK_BYTES):
                     stream.write(chunk)
                     _require_short(url, stream.tell(), max_bytes)
-                return whole, response.headers.get("ETag") or ""
+                return whole
         except urllib.error.HTTPError as error:
             if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 stream.seek(0)
@@ -216,9 +229,16 @@ class Http:
             raise _broken(url, error) from error
 
     def _open(self, method: str, url: str, headers: Mapping[str, str] | None, body: bytes | None) -> Any:
-        # urllib would read file:// too, which no caller lets through.
-        request = urllib.request.Request(url, data=body, headers=dict(headers or {}), method=method)  # noqa: S310
-        return self._opener.open(request, timeout=self._timeout_s)
+        try:
+            # urllib would read file:// too, which no caller lets through.
+            request = urllib.request.Request(url, data=body, headers=dict(headers or {}), method=method)  # noqa: S310
+            if not request.host:
+                raise ValueError("no host")
+            return self._opener.open(request, timeout=self._timeout_s)
+        except (ValueError, http.client.InvalidURL) as error:
+            raise InputError(
+                f"{url!a} is no address. Check it, and percent-encode spaces and what is not ASCII."
+            ) from error
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -234,6 +254,16 @@ class _HttpsRedirects(urllib.request.HTTPRedirectHandler):
         if not newurl.startswith("https://"):
             return None
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _content_length(url: str, headers: Message) -> int | None:
+    """Give the length of a body where the server says it."""
+    length = headers.get("Content-Length")
+    if length is None:
+        return None
+    if not length.strip().isdecimal():
+        raise InputError(f"{url}: the server says that it has {length!r} bytes. Fetch it from another place.")
+    return int(length)
 
 
 def _require_short(url: str, size_bytes: int, max_bytes: int | None) -> None:

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunelane_serving.backends.graph import Graph
-from tunelane_serving.backends.opening import open_graph
 from tunelane_serving.errors import ContractError, TunelaneError
 from tunelane_serving.models.batches import answers_alike_together, stacked
 from tunelane_serving.models.model import Answer, Classification, Item, Prepared
 from tunelane_serving.models.text import TextEncoding
-from tunelane_serving.models.variants import Require, accept, chosen_variant, open_serving_variant
-from tunelane_serving.package import TOKENIZER, Manifest, Variant, package_digest, read_manifest, verify
+from tunelane_serving.models.variants import Require, open_serving_variant, open_variant
+from tunelane_serving.package import TOKENIZER, Manifest, Variant, package_digest
 from tunelane_serving.taxonomy import Taxonomy
 
 __all__ = ["Classification", "TextClassifier", "probabilities"]
@@ -44,38 +43,20 @@ class TextClassifier:
         self._thresholds = np.array([manifest.thresholds.get(name, 0.5) for name in self.taxonomy.names], np.float32)
 
     @classmethod
-    def open(
-        cls, directory: Path, *, variant: str | None = None, threads: int = 1, optimize: bool = True
-    ) -> "TextClassifier":
+    def open(cls, directory: Path, *, variant: str | None = None, optimize: bool = True) -> "TextClassifier":
         """Open one variant (the preferred one by default) as it stands: no file is verified, no golden row replayed.
 
-        For the stages that build or judge a package; the server uses `load`.
+        For the stages that build or judge a package; what serves is loaded by `load_model`.
 
         Raises:
             ContractError: no such variant, or the graph or tokenizer cannot be loaded.
         """
-        manifest = read_manifest(directory)
-        chosen = chosen_variant(directory, manifest, variant)
-        graph = open_graph(manifest.framework, directory / chosen.path, threads=threads, optimize=optimize)
-        return cls(directory, manifest, chosen, graph)
+        return open_variant(directory, cls, variant, optimize=optimize)
 
     @classmethod
-    def load(cls, directory: Path, *, expected_digest: str | None = None, threads: int = 1) -> "TextClassifier":
-        """Verify a package, then open the first variant that answers its golden rows within tolerance on this CPU.
-
-        Raises:
-            DigestMismatch: the package is not the one that `expected_digest` names, or a file was changed.
-            ContractError: the package is broken, or no variant keeps its tolerance.
-        """
-        manifest = verify(directory, expected_digest=expected_digest)
-        return cls.of_verified(directory, manifest, threads=threads)
-
-    @classmethod
-    def of_verified(
-        cls, directory: Path, manifest: Manifest, *, threads: int = 1, require: Require = accept
-    ) -> "TextClassifier":
-        """Do what `load` does with a package that was verified; raises ContractError as it does."""
-        classifier = open_serving_variant(directory, manifest, cls, threads=threads, require=require)
+    def of_verified(cls, directory: Path, manifest: Manifest, *, require: Require) -> "TextClassifier":
+        """Open the first variant of a verified package that keeps its golden tolerance; raises ContractError."""
+        classifier = open_serving_variant(directory, manifest, cls, require=require)
         if classifier.batch_independent:
             rows = [classifier.prepare(golden.text) for golden in manifest.goldens]
             classifier.batch_independent = answers_alike_together(rows, classifier.logits_together)

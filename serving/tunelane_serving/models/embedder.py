@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunelane_serving.backends.graph import Graph
-from tunelane_serving.backends.opening import open_graph
 from tunelane_serving.errors import ContractError, TunelaneError
 from tunelane_serving.models.batches import answers_alike_together, stacked
 from tunelane_serving.models.model import Answer, Embedding, Item, Prepared
 from tunelane_serving.models.text import TextEncoding
-from tunelane_serving.models.variants import Require, accept, chosen_variant, open_serving_variant
-from tunelane_serving.package import TOKENIZER, Manifest, Variant, package_digest, read_manifest
+from tunelane_serving.models.variants import Require, open_serving_variant, open_variant
+from tunelane_serving.package import TOKENIZER, Manifest, Variant, package_digest
 
 _WARM_UP = "warm up"
 # Below this a vector is as good as zero; dividing by its length would blow up rounding.
@@ -50,17 +49,12 @@ class TextEmbedder:
         Raises:
             ContractError: no such variant, or the graph or tokenizer cannot be loaded.
         """
-        manifest = read_manifest(directory)
-        chosen = chosen_variant(directory, manifest, variant)
-        graph = open_graph(manifest.framework, directory / chosen.path, optimize=optimize)
-        return cls(directory, manifest, chosen, graph)
+        return open_variant(directory, cls, variant, optimize=optimize)
 
     @classmethod
-    def of_verified(
-        cls, directory: Path, manifest: Manifest, *, threads: int = 1, require: Require = accept
-    ) -> "TextEmbedder":
+    def of_verified(cls, directory: Path, manifest: Manifest, *, require: Require) -> "TextEmbedder":
         """Open the first variant of a verified package that keeps its golden tolerance; raises ContractError."""
-        embedder = open_serving_variant(directory, manifest, cls, threads=threads, require=require)
+        embedder = open_serving_variant(directory, manifest, cls, require=require)
         if embedder.batch_independent:
             rows = [embedder.prepare(golden.text) for golden in manifest.goldens]
             embedder.batch_independent = answers_alike_together(rows, embedder.vectors_together)

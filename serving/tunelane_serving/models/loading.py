@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from tunelane_serving.backends.onnx_file import check_onnx_file
-from tunelane_serving.errors import ContractError, TunelaneError
+from tunelane_serving.errors import ContractError, TunelaneError, first_line
 from tunelane_serving.models.classifier import TextClassifier
 from tunelane_serving.models.model import Model
 from tunelane_serving.package import (
@@ -20,7 +20,7 @@ from tunelane_serving.package import (
 )
 
 
-def load_model(directory: Path, expected_digest: str | None, *, threads: int = 1) -> Model:
+def load_model(directory: Path, expected_digest: str | None) -> Model:
     """Load a package of any task and framework; whatever is wrong with it becomes an error of one line.
 
     Every ONNX file is looked into before any is loaded. The first variant that answers its golden rows within their
@@ -29,7 +29,6 @@ def load_model(directory: Path, expected_digest: str | None, *, threads: int = 1
     Args:
         directory: the package.
         expected_digest: the digest that it must have; None takes it as it is.
-        threads: threads for a single operation of the graph.
 
     Raises:
         DigestMismatch: it is not the expected package, or a file was changed.
@@ -38,7 +37,7 @@ def load_model(directory: Path, expected_digest: str | None, *, threads: int = 1
     try:
         manifest = verify_listing(directory, expected_digest=expected_digest)
         verification = _Verification(directory, manifest)
-        model = _open(directory, manifest, threads, verification)
+        model = _open(directory, manifest, verification)
         verification.wait()
         return model
     except TunelaneError:
@@ -72,7 +71,10 @@ class _Verification:
         self._later = later
         self._verified: Future[None] = Future()
         files = [file for file in manifest.files if file.path in later]
-        threading.Thread(target=self._verify, args=(directory, files), name="verification", daemon=True).start()
+        if files:
+            threading.Thread(target=self._verify, args=(directory, files), name="verification", daemon=True).start()
+        else:
+            self._verified.set_result(None)
 
     def require(self, variant: Variant) -> None:
         """Wait until the variant's files are verified; raises DigestMismatch."""
@@ -91,7 +93,7 @@ class _Verification:
             self._verified.set_exception(error)
 
 
-def _open(directory: Path, manifest: Manifest, threads: int, verification: _Verification) -> Model:
+def _open(directory: Path, manifest: Manifest, verification: _Verification) -> Model:
     if manifest.framework == "rules":
         from tunelane_serving.models.rules import KeywordClassifier
 
@@ -101,16 +103,15 @@ def _open(directory: Path, manifest: Manifest, threads: int, verification: _Veri
         for path in {variant.path for variant in manifest.variants}:
             check_onnx_file(directory / path)
     if manifest.task in LABEL_TASKS:
-        return TextClassifier.of_verified(directory, manifest, threads=threads, require=verification.require)
+        return TextClassifier.of_verified(directory, manifest, require=verification.require)
     if manifest.task == "embedding":
         from tunelane_serving.models.embedder import TextEmbedder
 
-        return TextEmbedder.of_verified(directory, manifest, threads=threads, require=verification.require)
+        return TextEmbedder.of_verified(directory, manifest, require=verification.require)
     from tunelane_serving.models.tensor_model import TensorModel
 
-    return TensorModel.of_verified(directory, manifest, threads=threads, require=verification.require)
+    return TensorModel.of_verified(directory, manifest, require=verification.require)
 
 
 def _not_served(directory: Path, error: Exception) -> ContractError:
-    reason = str(error).strip().partition("\n")[0]
-    return ContractError(f"{directory}: cannot be served: {type(error).__name__}: {reason}")
+    return ContractError(f"{directory}: cannot be served: {type(error).__name__}: {first_line(error)}")

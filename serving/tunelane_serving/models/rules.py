@@ -4,10 +4,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 
-from tunelane_serving.contract import encode
+from tunelane_serving.contract import encode, formatted
 from tunelane_serving.errors import ContractError
 from tunelane_serving.files import sha256_bytes
 from tunelane_serving.models.model import Answer, Classification, Item, Prepared
@@ -51,7 +50,7 @@ class KeywordClassifier:
             base_model=BaseModel("keywords"),
             taxonomy=taxonomy,
         )
-        self._take(manifest, sha256_bytes(msgspec.json.format(encode(manifest), indent=2) + b"\n"), reason)
+        self._take(manifest, sha256_bytes(formatted(manifest)), reason)
 
     @classmethod
     def of_package(cls, manifest: Manifest, digest: str) -> "KeywordClassifier":

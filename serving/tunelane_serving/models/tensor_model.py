@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunelane_serving.backends.graph import Graph
-from tunelane_serving.backends.opening import open_graph
-from tunelane_serving.errors import ContractError, TunelaneError
+from tunelane_serving.errors import ContractError, TunelaneError, first_line
 from tunelane_serving.models.features import feature_array
 from tunelane_serving.models.model import Answer, Item, Outputs, Prepared
-from tunelane_serving.models.variants import Require, accept, chosen_variant, open_serving_variant
-from tunelane_serving.package import Manifest, Tensor, Variant, package_digest, read_manifest
+from tunelane_serving.models.variants import Require, open_serving_variant, open_variant
+from tunelane_serving.package import Manifest, Tensor, Variant, package_digest
 from tunelane_serving.problems import FeaturesMismatch
 
 
@@ -53,17 +52,12 @@ class TensorModel:
         Raises:
             ContractError: no such variant, or the graph cannot be loaded or is not what the manifest says.
         """
-        manifest = read_manifest(directory)
-        chosen = chosen_variant(directory, manifest, variant)
-        graph = open_graph(manifest.framework, directory / chosen.path, optimize=optimize)
-        return cls(directory, manifest, chosen, graph)
+        return open_variant(directory, cls, variant, optimize=optimize)
 
     @classmethod
-    def of_verified(
-        cls, directory: Path, manifest: Manifest, *, threads: int = 1, require: Require = accept
-    ) -> "TensorModel":
+    def of_verified(cls, directory: Path, manifest: Manifest, *, require: Require) -> "TensorModel":
         """Open the first variant of a verified package that keeps its golden tolerance; raises ContractError."""
-        return open_serving_variant(directory, manifest, cls, threads=threads, require=require)
+        return open_serving_variant(directory, manifest, cls, require=require)
 
     def golden_deviation(self) -> float:
         """Largest difference of an output's number over the golden rows; a package without any is run once, and 0."""
@@ -121,8 +115,7 @@ class TensorModel:
             try:
                 arrays = self._graph.run(item.feed)
             except Exception as error:  # each framework has errors of its own
-                reason = str(error).strip().partition("\n")[0]
-                raise TunelaneError(f"The graph fails on these features: {reason[:300]}") from error
+                raise TunelaneError(f"The graph fails on these features: {first_line(error)[:300]}") from error
             tensors = {}
             for tensor, array, has_batch_axis in zip(self.manifest.outputs, arrays, self._has_batch_axis, strict=True):
                 if array.dtype.kind == "f" and not np.isfinite(array).all():

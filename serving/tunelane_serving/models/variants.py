@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 from tunelane_serving.backends.graph import Graph
 from tunelane_serving.backends.opening import open_graph
 from tunelane_serving.errors import ContractError
-from tunelane_serving.package import Manifest, Variant
+from tunelane_serving.package import Manifest, Variant, read_manifest
 
 
 class TestedModel(Protocol):
@@ -21,20 +21,16 @@ class TestedModel(Protocol):
 
 
 T = TypeVar("T", bound=TestedModel)
+Make = Callable[[Path, Manifest, Variant, Graph], T]
 Require = Callable[[Variant], None]
-
-
-def accept(_: Variant) -> None:
-    """Ask nothing of a variant: its files were verified before."""
 
 
 def open_serving_variant(
     directory: Path,
     manifest: Manifest,
-    make: Callable[[Path, Manifest, Variant, Graph], T],
+    make: Make[T],
     *,
-    threads: int = 1,
-    require: Require = accept,
+    require: Require,
 ) -> T:
     """Open variants in their order of preference until one keeps its golden tolerance on this CPU.
 
@@ -42,7 +38,6 @@ def open_serving_variant(
         directory: the package.
         manifest: its manifest.
         make: makes the model of an opened graph.
-        threads: threads for a single operation of the graph.
         require: is called before a variant is opened, and raises where its files are not what they should be.
 
     Raises:
@@ -51,7 +46,7 @@ def open_serving_variant(
     refused: list[str] = []
     for variant in manifest.variants:
         require(variant)
-        graph = open_graph(manifest.framework, directory / variant.path, threads=threads)
+        graph = open_graph(manifest.framework, directory / variant.path)
         model = make(directory, manifest, variant, graph)
         deviation = model.golden_deviation()
         if deviation <= variant.golden_tolerance:
@@ -63,9 +58,22 @@ def open_serving_variant(
     raise ContractError(f"{directory}: no variant answers as it did when it was built: {'; '.join(refused)}")
 
 
-def chosen_variant(directory: Path, manifest: Manifest, name: str | None) -> Variant:
-    """Give the variant of that name, or the preferred one for None; raises ContractError where there is none."""
+def open_variant(directory: Path, make: Make[T], name: str | None, *, optimize: bool) -> T:
+    """Open one variant as it stands: no file is verified, no golden row replayed.
+
+    Args:
+        directory: the package.
+        make: makes the model of an opened graph.
+        name: the variant's; None is the preferred one.
+        optimize: False leaves an ONNX graph as it was exported.
+
+    Raises:
+        ContractError: there is no such variant, or the model cannot be made of it.
+    """
+    manifest = read_manifest(directory)
     names = [variant.name for variant in manifest.variants]
     if name is not None and name not in names:
         raise ContractError(f"{directory}: no variant {name!r}; it has {', '.join(names)}")
-    return manifest.variants[names.index(name) if name else 0]
+    variant = manifest.variants[names.index(name) if name else 0]
+    graph = open_graph(manifest.framework, directory / variant.path, optimize=optimize)
+    return make(directory, manifest, variant, graph)

@@ -20,6 +20,8 @@ _DRAWS_BEYOND = 20
 _FEWEST_DRAWS, _MOST_DRAWS = 2_000, 40_000
 _DRAWS_AT_ONCE = 1_000
 _SEED = 20
+# The least that the most draws tell: four of them are expected beyond. A caller's 1e-3 over ten distributions.
+_LEAST_ALPHA = 1e-4
 
 
 def psi(reference_counts: Sequence[int], live_counts: Sequence[int]) -> float:
@@ -43,13 +45,16 @@ def null_threshold(reference_counts: Sequence[int], events: int, *, alpha: float
     digits: fewer events have the higher threshold, and the result is remembered (a first call takes milliseconds for
     ten bins, tens of them for fifty).
 
+    `alpha` is at least 1e-4, below which the simulation says nothing; below 5e-4 its quantile's level is known less
+    well. So 1e-3 is the least that may be shared among the distributions of a package.
+
     Raises:
-        ValueError: there is no event or no reference value, or `alpha` is not between 0 and 1.
+        ValueError: there is no event or no reference value, or `alpha` is not from 1e-4 to below 1.
     """
     if events < 1 or sum(reference_counts) < 1:
         raise ValueError("a threshold needs at least one event on either side")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is {alpha}, not between 0 and 1")
+    if not _LEAST_ALPHA <= alpha < 1:
+        raise ValueError(f"alpha is {alpha}, not from {_LEAST_ALPHA} to below 1")
     unit = 10 ** max(len(str(events)) - 2, 0)
     return _simulated(tuple(reference_counts), events // unit * unit, alpha)
 

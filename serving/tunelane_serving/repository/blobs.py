@@ -7,7 +7,7 @@ from typing import Protocol
 
 from tunelane_serving.errors import ContractError, DigestMismatch
 from tunelane_serving.files import directory_written_atomically, locked
-from tunelane_serving.package import MANIFEST, put_package, read_manifest, verify
+from tunelane_serving.package import MANIFEST, is_whole, put_package, read_manifest, verify
 from tunelane_serving.problems import NotFound
 
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -30,6 +30,7 @@ class Blobs(Protocol):
 
         Raises:
             NotFound: there is no such package.
+            ContractError: it is damaged, or cannot be read.
         """
 
 
@@ -63,9 +64,12 @@ class FolderBlobs:
         """See Blobs."""
         target = self._root / _checked(digest)
         try:
-            read_manifest(target, expected_digest=digest)
-        except ContractError as error:
-            raise NotFound(f"The repository has no package {digest[:12]}; upload it again") from error
+            is_there = target.is_dir()
+        except OSError as error:
+            raise ContractError(f"{target}: {error.strerror}") from error
+        if not is_there:
+            raise NotFound(f"The repository has no package {digest[:12]}; upload it again")
+        read_manifest(target, expected_digest=digest)
         return target
 
 
@@ -102,7 +106,7 @@ class BucketBlobs:
         # Whoever waits here finds it fetched.
         with locked(_lock(target)):
             # A copy that a power cut has damaged is fetched again.
-            if not _is_whole(target, digest):
+            if not is_whole(target, digest):
                 self._fetch(digest, target)
         return target
 
@@ -116,14 +120,6 @@ class BucketBlobs:
                 (scratch / file.path).parent.mkdir(parents=True, exist_ok=True)
                 self._storage.download(f"{digest}/{file.path}", scratch / file.path)
             verify(scratch, expected_digest=digest)
-
-
-def _is_whole(package: Path, digest: str) -> bool:
-    try:
-        verify(package, expected_digest=digest)
-    except ContractError:
-        return False
-    return True
 
 
 def _checked(digest: str) -> str:

@@ -57,7 +57,7 @@ class Gunzip:
             except zlib.error as error:
                 raise BadPackage("The archive is damaged: its gzip stream cannot be decompressed") from error
             if not waiting and not part:
-                raise BadPackage("The archive is cut off; upload it again")
+                raise BadPackage("The archive is cut off; pack it again")
             parts.append(part)
             size -= len(part)
         if self._inflater.eof and (self._inflater.unused_data or self._stream.read(1)):
@@ -185,7 +185,7 @@ def _read_padded(stream: Stream, size_bytes: int) -> bytes:
 def _read(stream: Stream, size: int) -> bytes:
     content = stream.read(size)
     if len(content) != size:
-        raise BadPackage("The archive is cut off; upload it again")
+        raise BadPackage("The archive is cut off; pack it again")
     return content
 
 

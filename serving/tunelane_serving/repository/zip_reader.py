@@ -221,4 +221,4 @@ def _read(stream: BinaryIO, start: int, size: int) -> bytes:
 
 
 def _damaged(how: str) -> BadPackage:
-    return BadPackage(f"The archive is damaged: {how}; pack and upload it again")
+    return BadPackage(f"The archive is damaged: {how}; pack it again")

@@ -185,21 +185,37 @@ def test_functions_that_never_end_or_grow_beyond_measure_are_refused(check: Call
 
 
 def test_nesting_beyond_protobufs_own_limit_is_refused(check: Callable[[bytes], None]) -> None:
-    def field(number: int, content: bytes) -> bytes:
-        return _varint(number << 3 | 2) + _varint(len(content)) + content
-
     graph = b""
     for _ in range(60):
         # A node with an attribute with a graph.
-        graph = field(1, field(5, field(6, graph)))
+        graph = _field(1, _field(5, _field(6, graph)))
     with pytest.raises(ContractError, match="more than 100 deep"):
-        check(field(7, graph))
+        check(_field(7, graph))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00", b"not a model", b"\x3a\x7f", b"\x3b\x00", b"\x08" + b"\xff" * 11])
 def test_what_is_no_model_is_refused(content: bytes, check: Callable[[bytes], None]) -> None:
     with pytest.raises(ContractError, match="no ONNX model"):
         check(content)
+
+
+def _with_tensor_fields(content: bytes) -> bytes:
+    """A model whose weights have `content` after their own fields."""
+    weights = _WEIGHTS.SerializeToString() + content
+    return _model(tensors=()).SerializeToString() + _field(7, _field(5, weights))
+
+
+def test_another_file_is_not_hidden_behind_bits_that_protobuf_drops(check: Callable[[bytes], None]) -> None:
+    entry = onnx.StringStringEntryProto(key="location", value="../../etc/passwd").SerializeToString()
+    check(_with_tensor_fields(_field(99, entry)))
+    # Protobuf reads a tag as 32 bits: these are fields 13 (external_data) and 14 (data_location) to it.
+    with pytest.raises(ContractError, match="malformed protobuf"):
+        check(_with_tensor_fields(bytes.fromhex("EA80808010") + _varint(len(entry)) + entry))
+    with pytest.raises(ContractError, match="malformed protobuf"):
+        check(_with_tensor_fields(bytes.fromhex("F08080801001")))
+    # And an enum as 32 bits: this is EXTERNAL to it.
+    with pytest.raises(ContractError, match="stands in another file"):
+        check(_with_tensor_fields(_varint(14 << 3) + _varint(1 << 32 | TensorProto.EXTERNAL)))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -271,3 +287,7 @@ def _varint(value: int) -> bytes:
         content += bytes([value & 0x7F | 0x80])
         value >>= 7
     return content + bytes([value])
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(content)) + content

@@ -1,6 +1,9 @@
 """SavedModel and LiteRT on small models; a whole encoder is compared in the models' tests."""
 
+import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 
 from tunelane_serving.backends.lite_rt import LiteRtGraph
 from tunelane_serving.backends.opening import holds_saved_model, open_graph
-from tunelane_serving.errors import ContractError
+from tunelane_serving.errors import ContractError, TunelaneError
 from tunelane_serving.models.loading import load_model
 from tunelane_serving.models.model import Outputs
 from tunelane_serving.package import Tensor, read_manifest
@@ -86,6 +89,62 @@ def test_any_tensorflow_model_is_packed_and_asked_by_its_schema(graph: Path, tmp
     assert isinstance(answer, Outputs)
     total, weighted = answer.tensors.values()
     assert (total.ravel().tolist(), weighted.tolist()) == ([5], 3)
+
+
+def test_a_flat_buffer_whose_file_is_gone_still_answers_threads_and_after_a_failure(
+    lite_rt: Path, tmp_path: Path
+) -> None:
+    """An upload is loaded from a directory that is removed right after."""
+    copy = Path(shutil.copyfile(lite_rt, tmp_path / "model.tflite"))
+    graph = LiteRtGraph(copy)
+    copy.unlink()
+    good: dict[str, Any] = {"x": np.ones((1, 2), np.float32), "counts": np.ones((1, 1), np.int32)}
+    with pytest.raises(Exception, match="UINT8"):
+        graph.run(good | {"x": np.ones((1, 2), np.uint8)})
+    together = threading.Barrier(4)
+
+    def run(_: int) -> list[Any]:
+        together.wait()
+        return [output.tolist() for _ in range(20) for output in graph.run(good)]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, range(4))) == [[[[1]], [5.0]] * 20] * 4
+
+
+def test_texts_go_into_a_saved_model_and_come_out_as_texts(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.run = tf.function(
+        lambda x: {"joined": tf.strings.join([x, "é"]), "first": x[0, 0], "count": tf.size(x)},
+        input_signature=[tf.TensorSpec((None, 2), tf.string, name="x")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures={"serving_default": module.run})
+    pack_tensors(tmp_path / "saved" / "saved_model.pb", tmp_path / "package", framework="tensorflow")
+    model = load_model(tmp_path / "package", None)
+    (answer,) = model.run([model.prepare({"x": ["größe\0", "日本"]})])
+    assert isinstance(answer, Outputs)
+    assert {name: array.tolist() for name, array in answer.tensors.items()} == {
+        "count": 2,
+        "first": "größe\0",
+        "joined": ["größe\0é", "日本é"],
+    }
+
+
+def test_bytes_of_a_saved_model_that_are_no_text_are_an_error_of_one_line(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.run = tf.function(
+        lambda x: {"bytes": tf.io.decode_base64(x)}, input_signature=[tf.TensorSpec((None,), tf.string, name="x")]
+    )
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures={"serving_default": module.run})
+    pack_tensors(tmp_path / "saved" / "saved_model.pb", tmp_path / "package", framework="tensorflow")
+    model = load_model(tmp_path / "package", None)
+    with pytest.raises(
+        TunelaneError, match=r"^The graph fails on these features: 'utf-8' codec can't decode byte 0xff"
+    ):
+        model.run([model.prepare({"x": "_w"})])
 
 
 def test_an_interpreter_that_failed_is_not_used_again(lite_rt: Path) -> None:

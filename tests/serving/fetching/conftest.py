@@ -13,8 +13,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-_PAGE = 2
-
 
 @dataclass
 class FakeStorage:
@@ -75,18 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, {}, {"Location": f"{storage.url}/upload/session/{len(storage.uploads) - 1}"})
         else:
             _, _, _, _, bucket, _, *name = url.path.split("/")
-            if name:
-                self.give(f"{bucket}/{unquote(name[0])}", query)
-            else:
-                self.give_list(f"{bucket}/", query)
-
-    def give_list(self, bucket: str, query: dict[str, str]) -> None:
-        whole = bucket + query.get("prefix", "")
-        names = sorted(name for name in self.storage.objects if name.startswith(whole))
-        start = int(query.get("pageToken", "0"))
-        items = [{"name": name.removeprefix(bucket)} for name in names[start : start + _PAGE]]
-        more = {"nextPageToken": str(start + _PAGE)} if start + _PAGE < len(names) else {}
-        self.answer(200, ({"items": items} if items else {}) | more)
+            self.give(f"{bucket}/{unquote(name[0])}", query)
 
     def give(self, name: str, query: dict[str, str]) -> None:
         storage = self.storage

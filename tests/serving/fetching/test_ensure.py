@@ -314,6 +314,12 @@ def test_an_archive_that_is_too_long_is_refused(
         ("gs://bucket/model", "abc", "is not a digest"),
         ("gs://bucket/model", "A" * 64, "is not a digest"),
         ("./no/such/place", None, "No such file or directory"),
+        ("https://[host/model.zip", "0" * 64, "cannot be taken apart: "),
+        ("https://localhost:1/modèle.zip", "0" * 64, "is no address"),
+        ("https://localhost:1/my model.zip", "0" * 64, "is no address"),
+        ("file://[host/model.zip", None, "cannot be taken apart: "),
+        ("~nobody-of-this-name/model", None, "cannot be taken apart: "),
+        ("model\udcff", None, "cannot be taken apart: "),
     ],
 )
 def test_what_cannot_be_a_model_is_refused(
@@ -332,6 +338,39 @@ def test_a_folder_that_is_neither_package_nor_model_is_refused(
         ensure_model(str(tmp_path / "pictures"), None, home, say=steps.append)
     with pytest.raises(InputError, match=r"gs://bucket/pictures is not a model package"):
         ensure_model("gs://bucket/pictures", "0" * 64, home, say=steps.append)
+
+
+def test_a_folder_that_is_no_model_is_refused_before_anything_in_it_is_read(
+    home: Path, steps: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "holiday.jpg").write_bytes(b"large")
+    monkeypatch.setattr("tunelane_serving.fetching.ensure.sha256_file", lambda path: pytest.fail(f"read {path}"))
+    with pytest.raises(InputError, match="neither a model package"):
+        ensure_model(str(tmp_path / "pictures"), None, home, say=steps.append)
+
+
+def test_an_archive_that_cannot_be_read_is_blamed_itself(
+    archive: Path, home: Path, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("tunelane_serving.fetching.ensure.sha256_file", refuse)
+    with pytest.raises(InputError, match=r"^Cannot use .*model\.tar\.gz: Permission denied\."):
+        ensure_model(str(archive), None, home, say=steps.append)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive at all", None])
+def test_an_archive_that_is_not_whole_breaks_the_contract_of_its_own_name(
+    content: bytes | None, archive: Path, home: Path, steps: list[str], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.tar.gz"
+    broken.write_bytes(archive.read_bytes()[:-100] if content is None else content)
+    with pytest.raises(ContractError, match=r"broken\.tar\.gz: The ") as refused:
+        ensure_model(str(broken), None, home, say=steps.append)
+    assert "upload" not in str(refused.value)
+    assert _left_over(home) == []
 
 
 def test_a_broken_package_is_refused_by_the_name_that_the_user_gave(

@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from tunelane_serving.errors import ContractError, TunelaneError
 from tunelane_serving.models.classifier import TextClassifier
+from tunelane_serving.models.loading import load_classifier
 from tunelane_serving.models.model import Classification
 from tunelane_serving.package import Task, Variant, describe_files, package_digest, read_manifest, seal
 
@@ -30,7 +31,7 @@ def _answer(classifier: TextClassifier, text: str) -> Classification:
 
 @pytest.mark.parametrize("task", ["single_label", "multi_label"])
 def test_every_way_to_ask_gives_the_same_bits(task: Task, tiny_package: Callable[..., Path], tmp_path: Path) -> None:
-    classifier = TextClassifier.load(tiny_package(tmp_path / "package", labels=("a", "b", "c"), task=task))
+    classifier = load_classifier(tiny_package(tmp_path / "package", labels=("a", "b", "c"), task=task), None)
     for text in _TEXTS:
         classified, answered = classifier.classify(text), _answer(classifier, text)
         assert classified.labels == answered.labels
@@ -40,7 +41,7 @@ def test_every_way_to_ask_gives_the_same_bits(task: Task, tiny_package: Callable
 
 
 def test_texts_of_equal_length_are_answered_in_their_order(package: Path) -> None:
-    classifier = TextClassifier.load(package)
+    classifier = load_classifier(package, None)
     prepared = sorted((classifier.prepare(text) for text in _TEXTS), key=lambda text: text.length)
     for _, group in groupby(prepared, key=lambda text: text.length):
         texts = list(group)
@@ -52,11 +53,11 @@ def test_texts_of_equal_length_are_answered_in_their_order(package: Path) -> Non
 
 
 def test_a_model_says_what_it_is(package: Path) -> None:
-    classifier = TextClassifier.load(package)
+    classifier = load_classifier(package, None)
     assert classifier.digest == package_digest(package)
     assert (classifier.variant, classifier.fallback_reason, classifier.batch_independent) == ("fp32", "", False)
     assert classifier.size_bytes == (package / "onnx" / "model.onnx").stat().st_size
-    assert len({classifier, TextClassifier.load(package)}) == 2
+    assert len({classifier, load_classifier(package, None)}) == 2
 
 
 def _damage(package: Path, edit: Callable[[str, np.ndarray], np.ndarray], **changes: object) -> None:
@@ -85,14 +86,14 @@ def test_independence_that_was_proved_elsewhere_is_tried_again_here(package: Pat
     path = package / "onnx" / "model.onnx"
     claimed = (Variant("fp32", "onnx/model.onnx", golden_tolerance=1e9, batch_independent=True),)
     _damage(package, lambda _, array: array, variants=claimed)
-    assert TextClassifier.load(package).batch_independent
+    assert load_classifier(package, None).batch_independent
     model = onnx.load(path)
     model.graph.node[-1].output[0] = "plain"
     model.graph.node.append(onnx.helper.make_node("ReduceSum", ["plain"], ["total"], keepdims=0))
     model.graph.node.append(onnx.helper.make_node("Sub", ["plain", "total"], ["logits"]))
     onnx.save(model, path)
     seal(package, msgspec.structs.replace(read_manifest(package), files=describe_files(package)))
-    assert not TextClassifier.load(package).batch_independent
+    assert not load_classifier(package, None).batch_independent
 
 
 def test_another_variant_than_the_package_has_is_refused(package: Path) -> None:

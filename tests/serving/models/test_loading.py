@@ -142,6 +142,13 @@ def test_loading_onnx_or_rules_imports_no_tensorflow(package: Path) -> None:
     assert said.stdout.strip() == "[]"
 
 
+def test_a_package_of_one_variant_is_verified_without_another_thread(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("threading.Thread.start", lambda _: pytest.fail("a thread was started"))
+    assert load_model(package, None).variant == "fp32"
+
+
 def test_a_file_that_the_manifest_does_not_have_is_refused(package: Path) -> None:
     manifest = read_manifest(package)
     _reseal(package, files=(*manifest.files, PackagedFile("gone.bin", "0" * 64, 1)))

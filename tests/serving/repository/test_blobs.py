@@ -1,3 +1,4 @@
+import errno
 import shutil
 import threading
 from collections.abc import Callable
@@ -55,6 +56,25 @@ def test_what_was_put_is_there_whole(blobs: Blobs, package: Path) -> None:
 def test_what_was_not_put_is_not_found(blobs: Blobs) -> None:
     with pytest.raises(NotFound, match="upload it again"):
         blobs.local("0" * 64)
+
+
+def test_a_package_that_cannot_be_read_is_not_said_to_be_missing(
+    tmp_path: Path, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest, blobs = package_digest(package), FolderBlobs(tmp_path / "packages")
+    blobs.put(package, digest)
+    for method in ("read_bytes", "stat"):
+        with monkeypatch.context() as patch:
+
+            def refuse(path: Path, **_: object) -> None:
+                raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+            patch.setattr(Path, method, refuse)
+            with pytest.raises(ContractError, match="Too many open files"):
+                blobs.local(digest)
+    (blobs.local(digest) / MANIFEST).unlink()
+    with pytest.raises(ContractError, match="not a model package"):
+        blobs.local(digest)
 
 
 @pytest.mark.parametrize("digest", ["", "0" * 63, "../" + "0" * 61, "A" * 64, "0" * 64 + "\n"])
