@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from tunelane_serving.problems import Problem
-from tunelane_serving.server import app
+from tunelane_serving.server import refusals
 
 _ROOT = Path(__file__).parents[2]
 _PAGE = _ROOT / "docs" / "troubleshooting.md"
 _ENTRY = re.compile(r"^- (`+) ?(.+?) ?\1$", re.MULTILINE)
 _BASE = "TunelaneError"
-_APP = Path(app.__file__)
-_ANSWERED_BY_HAND = re.compile(r'_error\((\d+), "(\w+)"')
+_REFUSALS = Path(refusals.__file__)
+_ANSWERED_BY_HAND = re.compile(r'refusal\((\d+), "(\w+)"')
 
 
 def _normal(message: str) -> str:
@@ -94,8 +94,8 @@ def test_every_code_of_the_server_is_in_the_table_with_its_status() -> None:
     kinds = {Problem}
     while more := {below for kind in kinds for below in kind.__subclasses__()} - kinds:
         kinds |= more
-    # What the application says by itself, where no class does.
-    by_hand = {(code, int(status)) for status, code in _ANSWERED_BY_HAND.findall(_APP.read_text())}
+    # What the server says by itself, where no class does.
+    by_hand = {(code, int(status)) for status, code in _ANSWERED_BY_HAND.findall(_REFUSALS.read_text())}
     assert by_hand
     assert {(code, int(status)) for code, status in written} == {(kind.code, kind.status) for kind in kinds} | by_hand
 

@@ -24,7 +24,7 @@ from tunelane_pipelines.runs.finding import list_runs
 from tunelane_pipelines.runs.record import REPORT, read_record
 from tunelane_pipelines.samples import fetch
 from tunelane_serving.contract import read, write
-from tunelane_serving.models.classifier import TextClassifier
+from tunelane_serving.models.loading import load_classifier
 from tunelane_serving.package import package_digest, read_manifest, seal, verify
 
 
@@ -228,8 +228,8 @@ def test_a_directory_saved_by_transformers_becomes_a_package_that_answers_alike(
     run = place.tunelane("run", "convert", "--set", f"checkpoint={checkpoint}", *_sample())
     assert run.returncode == 0, run.stdout + run.stderr
     package = place.artifact("validate-parity", "package")
-    original = TextClassifier.load(promoted.place.artifact("validate-parity", "package"))
-    converted = TextClassifier.load(package)
+    original = load_classifier(promoted.place.artifact("validate-parity", "package"), None)
+    converted = load_classifier(package, None)
     assert converted.classify("a dull and lifeless mess").labels == original.classify("a dull and lifeless mess").labels
     assert ["Package", str(package.relative_to(place.root.parent))] in [
         line.split() for line in run.stdout.splitlines()
@@ -258,4 +258,5 @@ def test_a_state_dict_needs_a_base_model_and_a_taxonomy_and_then_becomes_a_packa
     taxonomy = promoted.place.artifact("build-dataset", "dataset") / "taxonomy.json"
     run = place.tunelane(*arguments, "--set", "base_model=sample://minilm", "--set", f"taxonomy={taxonomy}")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert TextClassifier.load(place.artifact("validate-parity", "package")).taxonomy.names == ("negative", "positive")
+    classifier = load_classifier(place.artifact("validate-parity", "package"), None)
+    assert classifier.taxonomy.names == ("negative", "positive")

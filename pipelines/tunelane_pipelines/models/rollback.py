@@ -1,4 +1,4 @@
-"""Back to a version that was champion before: in the registry, and where it serves."""
+"""Back to a version that was champion before, or to another one: in the registry, and where it serves."""
 
 import tempfile
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tunelane_components.deploy.interface import Revision
 from tunelane_components.deploy.open import open_deployer
-from tunelane_components.deploy.promotion import confirm_champion
+from tunelane_components.deploy.promotion import confirm_champion, smoke_or_roll_back
 from tunelane_components.registry.interface import ChampionMoved
 from tunelane_components.registry.open import open_registry
 from tunelane_pipelines.models.listing import VersionSummary, find_model, find_version
@@ -16,11 +16,15 @@ from tunelane_serving.errors import InputError
 
 @dataclass(frozen=True)
 class Rollback:
-    """What a rollback does: the champion there is, and the version that takes its place."""
+    """What a rollback does: the champion there is, and the version that takes its place.
+
+    `needs_smoke_test` where that was never champion, or was taken back.
+    """
 
     model: str
     champion: VersionSummary
     target: VersionSummary
+    needs_smoke_test: bool
 
 
 def plan_rollback(settings: Settings, name: str, to: str) -> Rollback:
@@ -39,14 +43,14 @@ def plan_rollback(settings: Settings, name: str, to: str) -> Rollback:
     champion = model.champion
     if champion is None:
         raise InputError(f"{name!r} has no champion to roll back from. See: tunelane models show {name}")
+    succession = open_registry(settings.registry_uri).succession(name)
     if to:
         target = find_version(model, to)
         if target.is_champion:
             raise InputError(f"Version {to} of {name!r} is champion already. Pass another to --to.")
     else:
-        earlier = open_registry(settings.registry_uri).succession(name)
         # The last one is the champion, unless it was moved since the versions were listed: then moving it fails.
-        earlier = earlier[: earlier.index(champion.version)] if champion.version in earlier else earlier
+        earlier = succession[: succession.index(champion.version)] if champion.version in succession else succession
         if not earlier:
             raise InputError(
                 f"Version {champion.version} of {name!r} has no champion before it. Pass --to VERSION; "
@@ -58,18 +62,20 @@ def plan_rollback(settings: Settings, name: str, to: str) -> Rollback:
             f"Version {target.version} of {name!r} was not registered by Tunelane, so it cannot serve. "
             "Pass another to --to."
         )
-    return Rollback(name, champion, target)
+    return Rollback(name, champion, target, needs_smoke_test=target.version not in succession)
 
 
 def roll_back(settings: Settings, rollback: Rollback) -> None:
     """Bring the version into the deployment, verified, make it champion, and let it serve.
 
-    It was smoke-tested when it was promoted, and a server replays its golden rows before it takes it up, so nothing is
-    started here: that is what makes it quick.
+    One that was champion before was smoke-tested then, and a server replays its golden rows before it takes it up, so
+    nothing is started here: that is what makes it quick. One that was not may be there because its smoke test failed,
+    so it is tested first.
 
     Raises:
         InputError: the champion is another one by now; nothing was changed.
         DigestMismatch: the package is not what was registered; nothing was changed.
+        SmokeTestFailed: the version does not answer as its package says it must; nothing was changed.
         TunelaneError: the deployment could not follow; the message says who is champion now.
     """
     registry, deployer = open_registry(settings.registry_uri), open_deployer(settings.deployment_uri)
@@ -78,6 +84,8 @@ def roll_back(settings: Settings, rollback: Rollback) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         registry.fetch(rollback.model, target.digest, Path(scratch) / "package")
         deployer.deploy(revision, Path(scratch) / "package")
+    if rollback.needs_smoke_test:
+        smoke_or_roll_back(deployer, revision)
     try:
         confirm_champion(registry, deployer, revision, expected_version=rollback.champion.version)
     except ChampionMoved as error:

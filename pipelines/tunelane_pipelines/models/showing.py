@@ -77,7 +77,7 @@ def print_rollback(settings: Settings, name: str, to: str, *, is_agreed: bool) -
     if not is_agreed:
         if not sys.stdin.isatty():
             raise InputError("There is nobody to ask here. Pass --yes to roll back unasked.")
-        if not _agreed(f"Make version {target.version} of {name} champion again, instead of {champion.version}?"):
+        if not _agreed(f"Make version {target.version} of {name} champion, instead of {champion.version}?"):
             typer.echo("Nothing was changed.")
             return False
     roll_back(settings, rollback)

@@ -117,7 +117,7 @@ class AsyncClassifier:
         source = self._service.access_token
         try:
             async with asyncio.timeout(timeout_s):
-                token = await asyncio.to_thread(source) if source is not None and call.takes_token else ""
+                token = await asyncio.to_thread(source, timeout_s) if source is not None and call.takes_token else ""
                 response = await self._http.request(
                     call.method, call.url, content=call.body, headers=call.all_headers(token)
                 )

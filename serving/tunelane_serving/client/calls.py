@@ -98,6 +98,22 @@ def error_of(reply: Reply, url: str) -> ClassifierError:
     )
 
 
+def encode_body(asked: object) -> bytes:
+    """What is asked as JSON.
+
+    Raises:
+        InvalidInput: a text holds half a character (a lone surrogate), which no UTF-8 has.
+    """
+    try:
+        return msgspec.json.encode(asked)
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"A text holds half a character: {error.object[error.start]!a} at position {error.start}. "
+            "Decode it anew, or take it out.",
+            code="invalid_input",
+        ) from error
+
+
 def decode_answer(body: bytes, kind: type[S], url: str) -> S:
     """Decode an answer; fields that are not known come from a newer server and are passed over.
 

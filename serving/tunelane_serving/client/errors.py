@@ -9,7 +9,7 @@ class ClassifierError(TunelaneError):
     Attributes:
         status: the HTTP status of the answer; None where there was none.
         code: for programs: the server's own code, or one of the client's: `invalid_input`, `not_configured`,
-            `no_connection`, `timeout`, `unexpected_answer`.
+            `no_connection`, `timeout`, `no_token`, `unexpected_answer`, `no_classifier`.
         message: for people, one line; also what `str()` gives.
         details: single findings of the server, one line each.
         retry_after_s: what the server said about when to ask again, where it did.

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tunelane_serving.client.calls import Call, decode_answer
+from tunelane_serving.client.calls import Call, decode_answer, encode_body
 from tunelane_serving.client.result import ClassificationResult
 from tunelane_serving.client.service import (
     Options,
@@ -48,7 +48,7 @@ class TunelaneServer:
 
     def classify_batch(self, texts: Sequence[str]) -> list[Call[tuple[ClassificationResult, ...]]]:
         """`POST /batch_predict`, as often as it takes."""
-        parts = split([msgspec.json.encode(text) for text in texts], self._options)
+        parts = split([encode_body(text) for text in texts], self._options)
         return [self._part(part) for part in parts]
 
     def feedback(self, inference_id: str, outcome: str, correct: bool | None) -> Call[datetime]:
@@ -79,4 +79,4 @@ class TunelaneServer:
 
     def _encode(self, asked: dict[str, Any]) -> bytes:
         named = {name: value for name, value in self._model.items() if value is not None}
-        return msgspec.json.encode({**asked, **named})
+        return encode_body({**asked, **named})

@@ -5,9 +5,7 @@ from datetime import datetime
 from typing import Protocol, TypedDict
 from urllib.parse import urlsplit
 
-import msgspec
-
-from tunelane_serving.client.calls import Call, decode_answer, unexpected
+from tunelane_serving.client.calls import Call, decode_answer, encode_body, unexpected
 from tunelane_serving.client.errors import ClassifierError, InvalidInput
 from tunelane_serving.client.result import ClassificationResult
 from tunelane_serving.client.retrying import RetryPolicy
@@ -37,8 +35,8 @@ class Service(Protocol):
     """One place that classifies. Each method gives the request, and how to read its answer."""
 
     @property
-    def access_token(self) -> Callable[[], str] | None:
-        """Gives the token that goes with the requests that take one; may block. None where there is none."""
+    def access_token(self) -> Callable[[float], str] | None:
+        """Gives the token that goes with the requests that take one, within so many seconds; None where none goes."""
         ...
 
     def classify(self, text: str, image_uri: str | None) -> Call[ClassificationResult]:
@@ -59,7 +57,16 @@ class Service(Protocol):
 
 
 def policy_of(options: Options) -> RetryPolicy:
-    """The retry policy in `options`."""
+    """The retry policy in `options`.
+
+    Raises:
+        TypeError: there is no such option.
+        ValueError: they mean nothing.
+    """
+    known = Options.__annotations__
+    for name in options:
+        if name not in known:
+            raise TypeError(f"There is no option {name!r}; there are {', '.join(known)}")
     default = RetryPolicy()
     return RetryPolicy(
         options.get("timeout_s", default.timeout_s),
@@ -147,7 +154,7 @@ def feedback_call(url: str, api_key: str, inference_id: str, outcome: str, corre
         "POST",
         url,
         lambda body: decode_answer(body, FeedbackReceipt, url).received_at,
-        msgspec.json.encode(FeedbackRequest(inference_id, outcome, correct)),
+        encode_body(FeedbackRequest(inference_id, outcome, correct)),
         key_header(api_key),
     )
 

@@ -13,7 +13,7 @@ from tunelane_serving.client.retrying import Attempts
 from tunelane_serving.client.server import TunelaneServer
 from tunelane_serving.client.service import Options, Service, policy_of, text_of
 from tunelane_serving.client.tokens import GoogleCredentials, token_source
-from tunelane_serving.client.transport import failure, httpx
+from tunelane_serving.client.transport import failure, httpx, send
 from tunelane_serving.client.vertex import VertexEndpoint
 from tunelane_serving.server.wire import Health
 
@@ -165,30 +165,7 @@ class Classifier:
         until_s = time.monotonic() + timeout_s
         source = self._service.access_token
         try:
-            headers = call.all_headers(source() if source is not None and call.takes_token else "")
-            with self._http.stream(
-                call.method, call.url, content=call.body, headers=headers, extensions={"timeout": _TimeLeft(until_s)}
-            ) as response:
-                body = bytearray()
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    # Each chunk may take what was left before it: an answer that drips must not go on for ever.
-                    if time.monotonic() > until_s:
-                        raise httpx.ReadTimeout("the answer is not whole yet")
+            headers = call.all_headers(source(timeout_s) if source is not None and call.takes_token else "")
+            return Reply(*send(self._http, call.method, call.url, until_s=until_s, content=call.body, headers=headers))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise failure(error, call.url, timeout_s) from error
-        return Reply(response.status_code, response.headers, bytes(body))
-
-
-class _TimeLeft(dict[str, float]):
-    """Timeouts for httpx's phases (connect, write, read, pool), each what is left of the whole when it begins.
-
-    https://www.python-httpx.org/advanced/extensions/#timeout
-    """
-
-    def __init__(self, until_s: float) -> None:
-        super().__init__(dict.fromkeys(("connect", "read", "write", "pool"), until_s - time.monotonic()))
-        self._until_s = until_s
-
-    def get(self, phase: str, default: Any = None) -> Any:  # noqa: ARG002 - dict's
-        return max(self._until_s - time.monotonic(), 0.001)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tunelane_serving.client.calls import Call, decode_answer
+from tunelane_serving.client.calls import Call, decode_answer, encode_body
 from tunelane_serving.client.errors import ClassifierError, InvalidInput
 from tunelane_serving.client.result import ClassificationResult
 from tunelane_serving.client.service import Options, base_of, features_of, feedback_call, results_of, split
@@ -45,7 +45,7 @@ class VertexEndpoint:
         location: str,
         endpoint_id: str,
         *,
-        access_token: Callable[[], str],
+        access_token: Callable[[float], str],
         dedicated_dns: str,
         feedback_url: str,
         feedback_api_key: str,
@@ -76,13 +76,13 @@ class VertexEndpoint:
             "POST",
             url,
             lambda body: results_of(decode_answer(body, _Predictions, url).predictions, 1, url)[0],
-            msgspec.json.encode({"instances": [instance]}),
+            encode_body({"instances": [instance]}),
             takes_token=True,
         )
 
     def classify_batch(self, texts: Sequence[str]) -> list[Call[tuple[ClassificationResult, ...]]]:
         """`:predict` with an instance a text, as often as it takes."""
-        parts = split([msgspec.json.encode({"text": text}) for text in texts], self._options)
+        parts = split([encode_body({"text": text}) for text in texts], self._options)
         return [self._part(part) for part in parts]
 
     def feedback(self, inference_id: str, outcome: str, correct: bool | None) -> Call[datetime]:
@@ -117,7 +117,7 @@ class VertexEndpoint:
             "POST",
             url,
             lambda body: results_of(decode_answer(body, _Predictions, url).predictions, len(instances), url),
-            msgspec.json.encode(asked),
+            encode_body(asked),
             takes_token=True,
         )
 

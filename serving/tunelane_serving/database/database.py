@@ -9,15 +9,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunelane_serving.errors import InputError
+from tunelane_serving.errors import InputError, first_line
 from tunelane_serving.problems import DatabaseAway
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy.exc import DBAPIError
 
 # How long a writer waits for another one's transaction.
 _BUSY_TIMEOUT_S = 10
 _POOL_TIMEOUT_S = 5
+# How long the end of the process waits for an opening, which may take longer than the process has.
+_CLOSE_TIMEOUT_S = 0.5
 _RETRY_AFTER_S = 2.0
 _SQLITE = ("sqlite", "sqlite+pysqlite")
 _POSTGRESQL = "postgresql+psycopg"
@@ -84,11 +87,14 @@ class Database:
                 with every writer.
 
         Raises:
-            DatabaseAway: the database does not answer, or is locked for longer than 10 s.
+            DatabaseAway: the database does not answer, is locked for longer than 10 s, takes no writes (as a standby
+                does), or is damaged.
             InputError: the URL, or what is there, cannot be used.
+            sqlalchemy.exc.DataError, sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError: it refuses the
+                statement.
         """
         try:
-            from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+            from sqlalchemy.exc import DBAPIError
             from sqlalchemy.exc import TimeoutError as PoolTimeout
         except ImportError as error:
             raise _driver_missing(error) from error
@@ -96,19 +102,23 @@ class Database:
         try:
             with _transaction(self._opened(), durable=durable, lock=lock) as connection:
                 yield connection
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
+        except PoolTimeout as error:
             raise _away(error) from error
         except DBAPIError as error:
-            if error.connection_invalidated:
-                raise _away(error) from error
-            raise
+            if _is_refusal(error):
+                raise
+            raise _away(error) from error
 
     def close(self) -> None:
-        """Close the connections that nobody uses; the next use opens new ones."""
-        with self._opening:
+        """Close the connections that nobody uses; the next use opens new ones. Waits for an opening for 0.5 s only."""
+        if not self._opening.acquire(timeout=_CLOSE_TIMEOUT_S):
+            return
+        try:
             if self._engine is not None:
                 self._engine.dispose()
                 self._engine = None
+        finally:
+            self._opening.release()
 
     def _opened(self) -> "Engine":
         engine = self._engine
@@ -152,7 +162,7 @@ def _transaction(engine: "Engine", *, durable: bool = True, lock: str = "") -> "
 def _open(url: str) -> "Engine":
     """Make the engine and the tables; nothing is left open where that fails."""
     from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+    from sqlalchemy.exc import ArgumentError, DBAPIError
 
     from tunelane_serving.database.tables import make_tables
 
@@ -172,7 +182,7 @@ def _open(url: str) -> "Engine":
             make_tables(connection)
     except DBAPIError as error:
         engine.dispose()
-        if isinstance(error, OperationalError) or error.connection_invalidated:
+        if not _is_refusal(error):
             raise
         raise InputError(
             f"The tables cannot be made: {_reason(error)}. Let the database's user create tables in it."
@@ -188,7 +198,11 @@ def _open_postgresql(url: "URL") -> "Engine":
 
     try:
         engine = create_engine(
-            url, connect_args=_POSTGRESQL_ARGUMENTS, pool_timeout=_POOL_TIMEOUT_S, pool_pre_ping=True
+            url,
+            connect_args=_POSTGRESQL_ARGUMENTS,
+            pool_timeout=_POOL_TIMEOUT_S,
+            pool_pre_ping=True,
+            hide_parameters=True,
         )
     except ImportError as error:
         raise _driver_missing(error) from error
@@ -209,7 +223,12 @@ def _open_sqlite(url: "URL") -> "Engine":
     if path in ("", ":memory:") or path.startswith("file:"):
         raise InputError(f"The database URL names no file. {_PASS_ANOTHER}")
     _prepare_sqlite_file(path)
-    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S}, pool_timeout=_POOL_TIMEOUT_S)
+    engine = create_engine(
+        url,
+        connect_args={"timeout": _BUSY_TIMEOUT_S},
+        pool_timeout=_POOL_TIMEOUT_S,
+        hide_parameters=True,
+    )
 
     @event.listens_for(engine, "begin")
     def begin(connection: "Connection") -> None:
@@ -262,9 +281,17 @@ def _driver_missing(reason: object) -> InputError:
     return InputError(f"The database needs a driver: {reason}. Run: pip install 'tunelane[postgres]'")
 
 
+def _is_refusal(error: "DBAPIError") -> bool:
+    """Say whether the database refuses a statement. All else is its own state, which may be another one later."""
+    from sqlalchemy.exc import DataError, IntegrityError, NotSupportedError, ProgrammingError
+
+    refusals = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+    return isinstance(error, refusals) and not error.connection_invalidated
+
+
 def _away(error: Exception) -> DatabaseAway:
     return DatabaseAway(f"The database does not answer: {_reason(error)}", retry_after_s=_RETRY_AFTER_S)
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    return first_line(getattr(error, "orig", None) or error)

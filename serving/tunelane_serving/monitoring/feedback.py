@@ -15,7 +15,7 @@ MAX_INFERENCE_ID_CHARACTERS = 128
 
 def give_feedback(
     database: "Database", *, inference_id: str, outcome: str, correct: bool | None = None, now_s: float
-) -> float:
+) -> None:
     """Store feedback on a prediction, in the database and on its disk when this returns. Blocks; call it in a thread.
 
     The prediction's event may come later, or from another instance: both are joined when they are read. The newest
@@ -31,9 +31,6 @@ def give_feedback(
         correct: whether the prediction was right, where the caller knows.
         now_s: seconds since the epoch.
 
-    Returns:
-        `now_s`, under which it is kept.
-
     Raises:
         InvalidRequest: the id or the outcome cannot be stored.
         DatabaseAway: the database does not answer; the feedback may be lost, and may be given again.
@@ -47,7 +44,6 @@ def give_feedback(
     with _lock:
         group = _groups.setdefault(database, _GroupCommit())
     group.write(database, {"inference_id": inference_id, "outcome": outcome, "correct": correct, "time": now_s})
-    return now_s
 
 
 class _GroupCommit:

@@ -100,6 +100,12 @@ class Journal:
         if not file.lines:
             self._files.popleft().remove()
 
+    def leave_first(self) -> tuple[Path, int]:
+        """Let go of the first file and leave it where it is, for whoever can read it; give it, and its events."""
+        file = self._files.popleft()
+        file.close()
+        return file.path, file.lines
+
     def close(self) -> None:
         """Free the files for whoever comes next; what waits in them stays."""
         while self._files:
@@ -192,8 +198,10 @@ class _File:
         return unreadable
 
     def remove(self) -> None:
-        # Unlinked before it is unlocked, so that nobody adopts it.
-        self.path.unlink(missing_ok=True)
+        # Unlinked before it is unlocked, so that nobody adopts it. Where that cannot be, its events will be written
+        # once more, and are stored once all the same: by id.
+        with suppress(OSError):
+            self.path.unlink()
         self.close()
 
     def close(self) -> None:
@@ -204,8 +212,8 @@ class _File:
 def _line(event: InferenceEvent) -> bytes:
     try:
         return _encode(event) + b"\n"
-    except UnicodeEncodeError:
-        # A lone surrogate, which neither JSON nor a database holds: an empty line, which counts as unreadable.
+    except (ValueError, TypeError, OverflowError):
+        # A lone surrogate, or no value of JSON's, which no database holds either: an empty line counts as unreadable.
         return b"\n"
 
 

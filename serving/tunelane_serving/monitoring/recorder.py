@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunelane_serving.errors import InputError
+from tunelane_serving.errors import InputError, first_line
 from tunelane_serving.events import InferenceEvent
 from tunelane_serving.monitoring.journal import Journal
 from tunelane_serving.monitoring.storing import store_events
@@ -62,6 +62,8 @@ class EventRecorder:
         self._queue: deque[InferenceEvent | Callable[[], InferenceEvent]] = deque()
         # Taken from the queue, and not yet in database or journal.
         self._in_flight: list[InferenceEvent] = []
+        # Held while events go from one of the two to the other.
+        self._moving = threading.Lock()
         self._journal = Journal(journal, max_bytes=max_journal_bytes)
         self._dropped = 0
         self._refused = 0
@@ -108,7 +110,7 @@ class EventRecorder:
 
     @property
     def dropped(self) -> int:
-        """Events that are lost: there was no room, the database refused them, or their line in the journal is torn."""
+        """Events that are lost: no room, not to be made, refused by the database, or torn in the journal."""
         return self._dropped + self._refused + self._journal.unreadable
 
     def close(self, *, timeout_s: float) -> None:
@@ -122,8 +124,10 @@ class EventRecorder:
         if not was_started or self._thread.is_alive():
             # It hangs in the database. What it may still write there is written once all the same: by id.
             journal = Journal(self._directory, max_bytes=self._max_journal_bytes)
-            left = [*self._in_flight, *map(_made, self._queue)]
-            self._refused += len(left) - self._append(journal, left)
+            with self._moving:
+                left = [*self._in_flight, *self._queue]
+            made = [event for event in map(self._made, left) if event is not None]
+            self._refused += len(made) - self._append(journal, made)
             journal.close()
 
     def _run(self) -> None:
@@ -162,7 +166,7 @@ class EventRecorder:
             try:
                 if self._journal:
                     self._spill()
-                    if batch := self._journal.first(_MAX_BATCH_EVENTS):
+                    if batch := self._read_journal():
                         self._store(batch)
                         self._journal.remove_first()
                 else:
@@ -179,15 +183,43 @@ class EventRecorder:
         return True
 
     def _take(self) -> None:
-        """Take events from the queue, always to be found in one of both: `close` may look at any time."""
+        """Take events from the queue; what cannot be made is dropped."""
         batch = self._in_flight
-        while self._queue and len(batch) < _MAX_BATCH_EVENTS:
-            batch.append(_made(self._queue[0]))
-            self._queue.popleft()
+        with self._moving:
+            while self._queue and len(batch) < _MAX_BATCH_EVENTS:
+                event = self._made(self._queue[0])
+                if event is not None:
+                    batch.append(event)
+                self._queue.popleft()
+
+    def _made(self, event: InferenceEvent | Callable[[], InferenceEvent]) -> InferenceEvent | None:
+        if isinstance(event, InferenceEvent):
+            return event
+        try:
+            return event()
+        except Exception:
+            self._refused += 1
+            _log.exception("An event is dropped: it cannot be made")
+            return None
 
     def _give_back(self) -> None:
-        self._queue.extendleft(reversed(self._in_flight))
-        self._in_flight = []
+        with self._moving:
+            self._queue.extendleft(reversed(self._in_flight))
+            self._in_flight = []
+
+    def _read_journal(self) -> list[InferenceEvent]:
+        """Read the journal's first events; a file that cannot be read is left behind: waiting does not mend it."""
+        try:
+            return self._journal.first(_MAX_BATCH_EVENTS)
+        except OSError as error:
+            path, events = self._journal.leave_first()
+            _log.error(
+                "%s, with %d events of the journal, cannot be read: %s; the next start tries again",
+                path,
+                events,
+                error.strerror,
+            )
+            return []
 
     def _spill(self) -> None:
         """Move events from the queue to the journal; those for which there is no room stay."""
@@ -214,35 +246,30 @@ class EventRecorder:
     def _store(self, batch: list[InferenceEvent]) -> None:
         from sqlalchemy.exc import DataError, IntegrityError
 
-        refusals = (DataError, IntegrityError, ValueError, OverflowError)
+        refusals = (DataError, IntegrityError, ValueError, TypeError, OverflowError)
         try:
             store_events(self._database, batch)
         except refusals:
             # One event that cannot be stored does not hold up the others.
+            refused = 0
             for event in batch:
                 try:
                     store_events(self._database, [event])
                 except refusals as error:
-                    self._refused += 1
-                    _log.warning("Event %s is dropped: the database refuses it: %s", event.id, _first_line(error))
+                    refused += 1
+                    _log.warning("Event %s is dropped: the database refuses it: %s", event.id, first_line(error))
+            # Not before: where the database goes away meanwhile, the whole batch comes back.
+            self._refused += refused
 
     def _say_away(self, error: Exception) -> None:
         if not self.database_away:
             self.database_away = True
             expected = isinstance(error, DatabaseAway | InputError)
             _log.warning(
-                "%s; events wait in %s", _first_line(error), self._directory, exc_info=None if expected else error
+                "%s; events wait in %s", first_line(error), self._directory, exc_info=None if expected else error
             )
 
     def _say_back(self) -> None:
         if self.database_away:
             self.database_away = False
             _log.info("The database answers again; %d events follow from %s", len(self._journal), self._directory)
-
-
-def _made(event: InferenceEvent | Callable[[], InferenceEvent]) -> InferenceEvent:
-    return event if isinstance(event, InferenceEvent) else event()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

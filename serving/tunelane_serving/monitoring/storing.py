@@ -1,4 +1,4 @@
-"""Inference events into the database, many in one transaction, and out of it again when they are old."""
+"""Inference events into the database, many in one transaction."""
 
 import time
 from collections.abc import Sequence
@@ -9,13 +9,10 @@ import msgspec
 from tunelane_serving.events import InferenceEvent
 
 if TYPE_CHECKING:
-    from sqlalchemy import Delete
-
     from tunelane_serving.database.database import Database
 
 # Rows encoded before other threads may have the interpreter: 2 µs each, so the event loop waits for 0.1 ms at most.
 _ROWS_AT_ONCE = 50
-_DELETED_AT_ONCE = 2000
 
 _encode = msgspec.json.Encoder().encode
 
@@ -28,8 +25,8 @@ def store_events(database: "Database", events: Sequence[InferenceEvent]) -> None
     Raises:
         DatabaseAway: the database does not answer; nothing was written.
         InputError: its URL cannot be used.
-        sqlalchemy.exc.DataError, sqlalchemy.exc.IntegrityError, ValueError, OverflowError: the database refuses one of
-            the events; nothing was written.
+        sqlalchemy.exc.DataError, sqlalchemy.exc.IntegrityError, ValueError, TypeError, OverflowError: one of the events
+            cannot be stored; nothing was written.
     """
     rows: list[tuple[Any, ...]] = []
     for start in range(0, len(events), _ROWS_AT_ONCE):
@@ -39,40 +36,6 @@ def store_events(database: "Database", events: Sequence[InferenceEvent]) -> None
         # Straight to the driver: SQLAlchemy's own executemany takes twice the CPU.
         placeholder = "%s" if connection.dialect.name == "postgresql" else "?"
         connection.exec_driver_sql(_insert(placeholder), rows)
-
-
-def delete_events_before(database: "Database", before_s: float) -> int:
-    """Delete the events from before a moment, in seconds since the epoch, and the feedback that then belongs to none.
-
-    Goes in small steps, so that other writers get their turn. Feedback whose event is yet to come stays until it is as
-    old.
-
-    Returns:
-        How many events were deleted.
-
-    Raises:
-        DatabaseAway: the database does not answer; the steps until then are done.
-    """
-    from sqlalchemy import delete, exists, select
-
-    from tunelane_serving.database.tables import events, feedback
-
-    old_events = select(events.c.id).where(events.c.time < before_s).limit(_DELETED_AT_ONCE)
-    has_event = exists().where(events.c.id == feedback.c.inference_id)
-    old_feedback = select(feedback.c.number).where(feedback.c.time < before_s, ~has_event).limit(_DELETED_AT_ONCE)
-    deleted = _repeat(database, delete(events).where(events.c.id.in_(old_events)))
-    _repeat(database, delete(feedback).where(feedback.c.number.in_(old_feedback)))
-    return deleted
-
-
-def _repeat(database: "Database", statement: "Delete") -> int:
-    total = 0
-    while True:
-        with database.transaction(durable=False) as connection:
-            deleted = connection.execute(statement).rowcount
-        total += deleted
-        if deleted < _DELETED_AT_ONCE:
-            return total
 
 
 def _insert(placeholder: str) -> str:
@@ -108,6 +71,8 @@ _COLUMNS = (
 
 
 def _row(event: InferenceEvent) -> tuple[Any, ...]:
+    if event.outcome or event.feedback_time is not None:
+        raise ValueError("feedback is stored by give_feedback, not in its event")
     prediction = event.prediction
     return (
         event.id,

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET
 from starlette.requests import ClientDisconnect, Request
 
+from tunelane_serving.errors import first_line
 from tunelane_serving.events import InferenceEvent
 from tunelane_serving.files import sha256_bytes
 from tunelane_serving.models.model import Answer, Classification, Embedding, Item, Outputs
@@ -64,9 +64,15 @@ def note_answer(
     prediction = _prediction(served, answer, inference_id, asked, cached=cached)
     services.metrics.count_prediction(prediction)
     if services.recorder is not None:
-        # Made of its parts by the writer, many at a time.
-        services.recorder.record(partial(_answered, services, served, item, asked, answer, prediction, time.time()))
-    return prediction
+        if isinstance(answer, Outputs):
+            length_tokens = oov_share = None
+        else:
+            length_tokens, oov_share = answer.length_tokens, answer.oov_share
+        # Made of its parts by the writer, many at a time. Thousands may wait, so no part is a vector or the model.
+        services.recorder.record(
+            partial(_answered, services, item, asked, prediction, length_tokens, oov_share, time.time())
+        )
+    return prediction if isinstance(answer, Classification) else _with_values(prediction, answer)
 
 
 def note_failure(
@@ -79,7 +85,7 @@ def note_failure(
     if services.recorder is not None:
         said = _reason(services, error)
         services.recorder.record(
-            _event(services, served, item, asked, inference_id, time.time(), status="error", error=said)
+            _event(services, item, asked, inference_id, time.time(), **_names(served), status="error", error=said)
         )
 
 
@@ -145,11 +151,11 @@ def record_personalization(
     services.recorder.record(
         _event(
             services,
-            served,
             context,
             asked,
             inference_id,
             time.time(),
+            **_names(served),
             status="ok",
             prediction=tuple(name for name, _ in ranked),
             scores=tuple(similarity for _, similarity in ranked),
@@ -158,6 +164,7 @@ def record_personalization(
 
 
 def _prediction(served: Served, answer: Answer, inference_id: str, asked: Asked, *, cached: bool) -> Prediction:
+    """Make the prediction without the vectors or tensors that some answers have."""
     model = served.model
     labels: tuple[str, ...] = ()
     scores: dict[str, float] = {}
@@ -180,66 +187,77 @@ def _prediction(served: Served, answer: Answer, inference_id: str, asked: Asked,
         framework=model.manifest.framework,
         fallback=served.is_fallback,
         cached=cached,
-        embedding=answer.vector.tolist() if isinstance(answer, Embedding) else UNSET,
-        outputs={name: value.tolist() for name, value in answer.tensors.items()}
-        if isinstance(answer, Outputs)
-        else UNSET,
     )
+
+
+def _with_values(prediction: Prediction, answer: Embedding | Outputs) -> Prediction:
+    if isinstance(answer, Embedding):
+        return msgspec.structs.replace(prediction, embedding=answer.vector.tolist())
+    outputs = {name: value.tolist() for name, value in answer.tensors.items()}
+    return msgspec.structs.replace(prediction, outputs=outputs)
 
 
 def _answered(
     services: Services,
-    served: Served,
     item: Item,
     asked: Asked,
-    answer: Answer,
     prediction: Prediction,
+    length_tokens: int | None,
+    oov_share: float | None,
     time_s: float,
 ) -> InferenceEvent:
     return _event(
         services,
-        served,
         item,
         asked,
         prediction.inference_id,
         time_s,
+        model=prediction.model,
+        model_version=prediction.model_version,
+        digest=prediction.digest,
+        framework=prediction.framework,
         status="ok",
         latency_ms=prediction.latency_ms,
         prediction=prediction.labels,
         scores=tuple(prediction.scores.values()),
         confidence=prediction.confidence,
-        length_tokens=None if isinstance(answer, Outputs) else answer.length_tokens,
-        oov_share=None if isinstance(answer, Outputs) else answer.oov_share,
+        length_tokens=length_tokens,
+        oov_share=oov_share,
     )
+
+
+def _names(served: Served) -> dict[str, Any]:
+    """Give what an event says of its model."""
+    return {
+        "model": served.name,
+        "model_version": served.version,
+        "digest": served.model.digest,
+        "framework": served.model.manifest.framework,
+    }
 
 
 def _event(
     services: Services,
-    served: Served,
     item: Item,
     asked: Asked,
     inference_id: str,
     time_s: float,
     *,
     latency_ms: float | None = None,
-    **outcome: Any,
+    **others: Any,
 ) -> InferenceEvent:
-    """Make an event of what every one has, and of its outcome; the latency is until now where none is given."""
+    """Make an event of what every one has, and of its `others`; the latency is until now where none is given."""
     text, hashed = _input(services, item)
     return InferenceEvent(
         id=inference_id,
         time=time_s,
-        model=served.name,
-        model_version=served.version,
-        digest=served.model.digest,
-        framework=served.model.manifest.framework,
         input=text,
         input_hashed=hashed,
         latency_ms=_elapsed_ms(asked) if latency_ms is None else latency_ms,
         request_id=asked.request_id,
         user_id=asked.user_id,
         session_id=asked.session_id,
-        **outcome,
+        **others,
     )
 
 
@@ -252,7 +270,7 @@ def _input(services: Services, item: Item) -> tuple[str, bool]:
 def _reason(services: Services, error: Exception) -> str:
     """Say in a line what failed; by its kind alone where inputs are not to be kept, since a message may quote one."""
     kind = type(error).__name__
-    return kind if services.hash_inputs else f"{kind}: {error}".partition("\n")[0]
+    return kind if services.hash_inputs else f"{kind}: {first_line(error)}"
 
 
 def _elapsed_ms(asked: Asked) -> float:

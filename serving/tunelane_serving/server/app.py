@@ -2,23 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunelane_serving.problems import MethodNotAllowed, NotFound, Overloaded, Problem
+from tunelane_serving.server.inference_protocol import ProtocolError, protocol_refusal
 from tunelane_serving.server.operation import Operation
 from tunelane_serving.server.refusals import STOPPING, crash_refusal, disconnect_refusal, problem_refusal, refusal
 from tunelane_serving.server.requests import REQUEST_ID, choose_request_id
 from tunelane_serving.server.routes.all import OPERATIONS
-from tunelane_serving.server.routes.open_inference import ProtocolError, protocol_error
 from tunelane_serving.server.services import Services
 from tunelane_serving.server.wire import ErrorBody
 
@@ -31,17 +30,17 @@ _PATHS = frozenset(operation.path for operation in OPERATIONS)
 
 
 def create_app(
-    services: Services, *, cors_origins: Sequence[str] = (), aliases: Mapping[str, str] | None = None
+    services: Services, *, cors_origins: Sequence[str] = (), aliases: Sequence[tuple[str, str]] = ()
 ) -> ASGIApp:
     """Make the ASGI application. Its caller owns `services`, and closes them.
 
     Args:
         services: what the routes work with.
         cors_origins: web origins whose pages may call this server; none by default.
-        aliases: further paths by the path that they stand for, as Vertex AI names them.
+        aliases: further paths, each with the path that it stands for, as Vertex AI names them.
     """
     by_path = {operation.path: operation for operation in OPERATIONS}
-    aliased = [(by_path[path], alias) for alias, path in (aliases or {}).items()]
+    aliased = [(by_path[path], alias) for alias, path in aliases]
     # One of this server's own paths, named by Vertex AI, means there what Vertex AI sends to it.
     taken = {(operation.method, alias) for operation, alias in aliased}
     own = [(operation, operation.path) for operation in OPERATIONS if (operation.method, operation.path) not in taken]
@@ -61,7 +60,13 @@ def create_app(
     if cors_origins:
         from starlette.middleware.cors import CORSMiddleware
 
-        return CORSMiddleware(app, allow_origins=list(cors_origins), allow_methods=["*"], allow_headers=["*"])
+        return CORSMiddleware(
+            app,
+            allow_origins=list(cors_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "X-Request-Id"],
+        )
     return app
 
 
@@ -89,7 +94,7 @@ def _endpoint(operation: Operation, services: Services) -> Endpoint:
             return await operation.handler(request, services)
         except Problem as problem:
             if operation.error is ProtocolError:
-                return protocol_error(problem)
+                return protocol_refusal(problem)
             return problem_refusal(problem)
 
     return endpoint
@@ -145,10 +150,12 @@ async def _on_no_route(request: Request, _: Exception) -> Response:
     return refusal(404, NotFound.code, f"There is no {request.url.path} here; GET /docs lists what there is")
 
 
-async def _on_wrong_method(request: Request, error: Exception) -> Response:
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    message = f"{request.url.path} does not take {request.method}, only {headers.get('Allow')}"
-    return refusal(405, MethodNotAllowed.code, message, headers=headers)
+async def _on_wrong_method(request: Request, _: Exception) -> Response:
+    # Of all routes of the path: the router's own answer names those of the first one.
+    matching = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    allowed = ", ".join(sorted({method for route in matching for method in route.methods}))
+    message = f"{request.url.path} does not take {request.method}, only {allowed}"
+    return refusal(405, MethodNotAllowed.code, message, headers={"allow": allowed})
 
 
 async def _on_disconnect(_: Request, __: Exception) -> Response:

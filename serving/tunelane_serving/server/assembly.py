@@ -39,6 +39,10 @@ class Assembly:
     def close(self) -> bool:
         """Finish what runs, write the events, stop the threads; False if one still runs or loads a model after that."""
         services = self.services
+        follower = services.source if isinstance(services.source, DeployedChampion) else None
+        if follower is not None:
+            # No load begins any more; one under way has until the end of all this.
+            follower.stop(timeout_s=0)
         idle = services.engine.close(timeout_s=_FINISH_ITEMS_S)
         if self.retention is not None:
             self.retention.stop()
@@ -48,9 +52,8 @@ class Assembly:
             services.recorder.close(timeout_s=_FLUSH_EVENTS_S)
         if services.database is not None:
             services.database.close()
-        source = services.source
-        if isinstance(source, DeployedChampion):
-            idle = source.stop(timeout_s=_STOP_LOADING_S) and idle
+        if follower is not None:
+            idle = follower.stop(timeout_s=_STOP_LOADING_S) and idle
         return idle
 
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tunelane_serving.engine.engine import InferenceEngine
-from tunelane_serving.errors import TunelaneError
+from tunelane_serving.errors import ContractError, InputError, TunelaneError
 from tunelane_serving.models.loading import load_model
 from tunelane_serving.problems import NotFound, NotReady, Problem
 from tunelane_serving.server.champion import ChampionSource
@@ -12,6 +12,9 @@ from tunelane_serving.server.served import Served
 
 if TYPE_CHECKING:
     from tunelane_serving.repository.repository import ModelRepository
+
+# Until a place that did not answer is asked again, or a load that takes long may have ended.
+LOAD_AGAIN_S = 5.0
 
 
 class Catalog:
@@ -47,7 +50,7 @@ class Catalog:
         A name that the serving model has means that one, unless a version is named that it does not have.
 
         Raises:
-            NotReady: no model is loaded yet, or what is stored cannot be loaded.
+            NotReady: no model is loaded yet, or what is stored cannot be loaded, or not in time.
             NotFound: there is no such model or version.
             DatabaseAway: what is stored cannot be looked up.
         """
@@ -68,18 +71,30 @@ class Catalog:
             stored = await asyncio.to_thread(repository.resolve, model_id, version)
         digest = stored.digest
         try:
-            model = await self._engine.load(digest, lambda: load_model(repository.package(digest), digest))
+            async with asyncio.timeout(self._load_timeout_s):
+                model = await self._engine.load(digest, lambda: load_model(repository.package(digest), digest))
+        except TimeoutError as error:
+            message = f"{stored.model_id} {stored.version} is still being loaded; ask again"
+            raise NotReady(message, retry_after_s=LOAD_AGAIN_S) from error
         except Problem:
             raise
         except TunelaneError as error:
-            raise NotReady(f"{stored.model_id} {stored.version} cannot be loaded: {error}") from error
+            # A package that cannot be used stays so; a bucket that does not answer may do so later.
+            retry_after_s = None if isinstance(error, ContractError | InputError) else LOAD_AGAIN_S
+            message = f"{stored.model_id} {stored.version} cannot be loaded: {error}"
+            raise NotReady(message, retry_after_s=retry_after_s) from error
         served = self._named.get(digest)
         if served is None or (served.model, served.name, served.version) != (model, stored.model_id, stored.version):
+            self._forget_evicted()
             served = self._named[digest] = Served(model, stored.model_id, stored.version)
         return served
 
     def loaded(self) -> list[Served]:
         """List the models in memory that were asked for by name."""
+        self._forget_evicted()
+        return list(self._named.values())
+
+    def _forget_evicted(self) -> None:
+        """Let go of the models that the cache has let go of."""
         in_memory = {model.digest for model in self._engine.models.loaded()}
         self._named = {digest: served for digest, served in self._named.items() if digest in in_memory}
-        return list(self._named.values())

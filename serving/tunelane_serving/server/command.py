@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,17 +25,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: os._exit(0))
     options = parse(arguments)
     try:
-        _serve(options)
+        return _serve(options)
     except TunelaneError as error:
-        print(f"tunelane-serve: {error}", file=sys.stderr, flush=True)  # noqa: T201 - a command's answer
+        code = _refuse(error)
         if is_loading():
             # The interpreter cannot be taken down safely under a thread that is inside ONNX Runtime.
-            os._exit(error.exit_code)
-        return error.exit_code
-    return 0
+            os._exit(code)
+        return code
 
 
-def _serve(options: Options) -> None:
+def _refuse(error: TunelaneError) -> int:
+    print(f"tunelane-serve: {error}", file=sys.stderr, flush=True)  # noqa: T201 - a command's answer
+    return error.exit_code
+
+
+def _serve(options: Options) -> int:
     directory = options.package or options.deployment
     if directory is not None and not directory.is_dir():
         raise InputError(f"{directory} is not a directory; pass one to --package or --deployment")
@@ -55,14 +60,20 @@ def _serve(options: Options) -> None:
     connections = affordable_connections(options.limits.max_connections)
     options = replace(options, limits=replace(options.limits, max_connections=connections))
     assembly = assemble(options, os.environ, opening)
+    code = 0
     try:
         run(assembly.services, listener, options, os.environ)
-    finally:
-        if not assembly.close() or is_blocked():
-            # The interpreter cannot be taken down safely under a thread that is inside ONNX Runtime, and would wait
-            # for one that is inside a database which does not answer.
-            logging.shutdown()
-            os._exit(0)
+    except TunelaneError as error:
+        code = _refuse(error)
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    if not assembly.close() or is_blocked():
+        # The interpreter cannot be taken down safely under a thread that is inside ONNX Runtime, and would wait for
+        # one that is inside a database which does not answer.
+        logging.shutdown()
+        os._exit(code)
+    return code
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -18,10 +18,11 @@ from tunelane_serving.models.model import Answer, Item
 from tunelane_serving.problems import Problem
 from tunelane_serving.server.answering import Asked, note_answer, note_failure
 from tunelane_serving.server.ids import new_inference_id
+from tunelane_serving.server.inputs import given_item
 from tunelane_serving.server.operation import decode_body, json_response
 from tunelane_serving.server.refusals import crash_refusal, disconnect_refusal, problem_refusal
 from tunelane_serving.server.requests import choose_request_id
-from tunelane_serving.server.routes.predictions import PREDICT, given_item
+from tunelane_serving.server.routes.predictions import PREDICT
 from tunelane_serving.server.served import Served
 from tunelane_serving.server.services import Services
 from tunelane_serving.server.wire import PredictRequest

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from tunelane_serving.errors import TunelaneError
+from tunelane_serving.errors import TunelaneError, first_line
 from tunelane_serving.server.champion import ChampionSource
 from tunelane_serving.server.served import Served
 from tunelane_serving.server.wire import Drift
@@ -26,7 +26,7 @@ class DriftWatch:
     """Measures the drift of the model that serves every `period_s` seconds, over the last 24 hours."""
 
     def __init__(self, database: "Database", source: ChampionSource, *, period_s: float = 60.0) -> None:
-        self.last: Drift | None = None
+        self._last: Drift | None = None
         self._database = database
         self._source = source
         self._period_s = period_s
@@ -34,11 +34,18 @@ class DriftWatch:
         self._thread = threading.Thread(target=self._watch, name="drift", daemon=True)
 
     @property
+    def last(self) -> Drift | None:
+        """The last measurement, if it is of the package that serves now."""
+        last, served = self._last, self._source.current
+        return last if last is not None and served is not None and served.model.digest == last.digest else None
+
+    @property
     def status(self) -> Literal["none", "drift", "unknown"]:
-        """What the last measurement said; unknown before the first, and where there is too little to say."""
-        if self.last is None or self.last.status in ("too_few_events", "no_reference"):
+        """What the last measurement said; unknown before a model's first, and where there is too little to say."""
+        last = self.last
+        if last is None or last.status in ("too_few_events", "no_reference"):
             return "unknown"
-        return "drift" if self.last.status == "drift" else "none"
+        return "drift" if last.status == "drift" else "none"
 
     def start(self) -> None:
         """Watch in a thread of its own; the first look comes after one period, when the start is over."""
@@ -49,15 +56,16 @@ class DriftWatch:
         self._stopped.set()
 
     def look(self) -> None:
-        """Measure once; where that cannot be, what was measured before stays."""
+        """Measure once; where that fails, whatever the reason, what was measured before stays."""
         served = self._source.current
         if served is None or served.is_fallback:
             return
         now_s = time.time()
         try:
-            self.last = measure_served(self._database, served, since_s=now_s - _WINDOW_S, until_s=now_s)
-        except TunelaneError as error:
-            _log.warning("drift was not measured: %s", error)
+            self._last = measure_served(self._database, served, since_s=now_s - _WINDOW_S, until_s=now_s)
+        except Exception as error:
+            expected = isinstance(error, TunelaneError)
+            _log.warning("drift was not measured: %s", first_line(error), exc_info=None if expected else error)
 
     def _watch(self) -> None:
         while not self._stopped.wait(self._period_s):
@@ -80,7 +88,8 @@ def measure_served(
     """
     # Both import what a cold start has no use for.
     from tunelane_serving.monitoring.drift import measure_drift
-    from tunelane_serving.monitoring.queries import observations
+    from tunelane_serving.monitoring.observations import observations
+    from tunelane_serving.monitoring.selecting import utc
 
     found = observations(database, served.model.digest, since_s=since_s, until_s=until_s, limit=_MAX_OBSERVATIONS)
     report = measure_drift(served.model.manifest.reference, found, minimum_events=minimum_events, alpha=alpha)
@@ -89,8 +98,8 @@ def measure_served(
             "model": served.name,
             "modelVersion": served.version,
             "digest": served.model.digest,
-            "since": since_s,
-            "until": until_s,
+            "since": utc(since_s),
+            "until": utc(until_s),
             "events": report.events,
             "minimumEvents": minimum_events,
             "alpha": alpha,
@@ -99,5 +108,4 @@ def measure_served(
         },
         Drift,
         from_attributes=True,
-        strict=False,
     )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from tunelane_serving.package import Tensor
-from tunelane_serving.server.routes.open_inference import (
+from tunelane_serving.server.inference_protocol import (
     InferOutput,
     InferResponse,
     Live,

@@ -93,7 +93,7 @@ def _of_models(services: Services) -> Iterator[Metric]:
     )
     yield CounterMetricFamily(
         "tunelane_model_load_failures",
-        "Active revisions that could not be loaded; the one before them went on answering.",
+        "Revisions and packages that could not be loaded; what answered before, or keyword rules, answer instead.",
         services.source.load_failures,
     )
     yield _histogram(

@@ -122,7 +122,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
 
 
 def operation_id(operation: Operation) -> str:
-    """Name an operation by its handler's subject: method and path as one word."""
+    """Name an operation by its method and path, as one word."""
     words = re.findall(r"[A-Za-z0-9]+", operation.path)
     return "_".join([operation.method.lower(), *words])
 

@@ -5,6 +5,7 @@ import re
 import threading
 from concurrent.futures import Future
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tunelane_serving.contract import decode
 from tunelane_serving.errors import ContractError, InputError, TunelaneError
@@ -59,7 +60,7 @@ def _source(options: Options, metrics: ServerMetrics) -> ChampionSource:
         follower.poll()
         follower.start()
         return follower
-    name = options.name or _name_of(options)
+    name = options.name or name_of(options)
     try:
         package = options.package or _ensured(options)
         return FixedChampion(package, expected_digest=options.expected_digest, name=name, on_load=metrics.count_load)
@@ -69,12 +70,16 @@ def _source(options: Options, metrics: ServerMetrics) -> ChampionSource:
         return RulesChampion(fallback, name, error)
 
 
-def _name_of(options: Options) -> str:
-    """Name the model after the last part of where it comes from."""
+def name_of(options: Options) -> str:
+    """Name the model after the last part of where it comes from, as a request can name it (`wire.ModelId`)."""
     if options.package is not None:
-        return options.package.resolve().name
-    last = str(options.model).rstrip("/").rpartition("/")[2]
-    return re.sub(r"(\.tar|\.tar\.gz|\.tgz|\.zip)$", "", last) or "model"
+        last = options.package.resolve().name
+    else:
+        # Without the query: a signed address has its signature there.
+        last = urlsplit(str(options.model)).path.rstrip("/").rpartition("/")[2]
+        last = re.sub(r"(\.tar|\.tar\.gz|\.tgz|\.zip)$", "", last)
+    usable = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-")
+    return usable.lstrip("._-")[:128] or "model"
 
 
 def _ensured(options: Options) -> Path:

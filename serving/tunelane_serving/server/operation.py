@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any, Literal, TypeVar
 
@@ -32,7 +33,7 @@ class Operation:
         form: the fields of a multipart form, each as a JSON schema; `required_fields` must be there.
         query: a struct of the query's parameters.
         answer: the struct of the JSON answer; None where `media_type` is another.
-        problems: what the operation itself may answer; those of every request (`ALWAYS`) are added.
+        problems: what the operation itself may answer; those of every request are added (`openapi.problems_of`).
         error: the struct of an error's body, where a protocol has one of its own.
         needs_database: answers NotKept on a server that keeps nothing.
         right: what the caller's API key must be good for; None for what is open to everybody.
@@ -121,9 +122,20 @@ def decode_query(request: Request, kind: type[T]) -> T:
     if len(parameters.multi_items()) != len(parameters):
         raise InvalidRequest("A query parameter stands twice")
     try:
-        return msgspec.convert(dict(parameters), kind, strict=False)
+        decoded = msgspec.convert(dict(parameters), kind, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"{error}, in the query") from error
+    for name, value in parameters.items():
+        # msgspec takes a number for seconds since the epoch, and the documentation does not say so.
+        if isinstance(getattr(decoded, _field_names(kind)[name]), datetime) and ":" not in value:
+            raise InvalidRequest(f"{name}: a time such as 2026-01-31T12:00:00Z is expected, in the query")
+    return decoded
+
+
+@cache
+def _field_names(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """Give the fields of a struct by their names in JSON."""
+    return {item.encode_name: item.name for item in msgspec.structs.fields(kind)}
 
 
 def path_value(request: Request, name: str, kind: Any) -> str:

@@ -77,12 +77,21 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.e
         if not environment.get("AIP_STORAGE_URI"):
             parser.error("one of the arguments --package --deployment --model --repository is required")
         found.model = environment["AIP_STORAGE_URI"]
+    _require_together(parser, found)
     limits = Limits(**{field.name: getattr(found, field.name) for field in fields(Limits)})
     known = {field.name for field in fields(Options)} - {"limits"}
     values = {name: value for name, value in vars(found).items() if name in known}
     values["batch_digests"] = tuple(found.batch_digests)
     values["cors_origins"] = tuple(found.cors_origins)
     return Options(**values, limits=limits)
+
+
+def _require_together(parser: _Parser, found: argparse.Namespace) -> None:
+    """End the process where an option would say nothing: what it is about stands elsewhere."""
+    if found.name is not None and not (found.package or found.model):
+        parser.error("--name goes with --package or --model; the models of a deployment or repository have names")
+    if found.fallback_taxonomy is not None and found.repository:
+        parser.error("--fallback-taxonomy goes with --package, --model or --deployment; a repository has no fallback")
 
 
 def parser_of(environment: Mapping[str, str], *, hosted: bool) -> _Parser:
@@ -105,7 +114,9 @@ def parser_of(environment: Mapping[str, str], *, hosted: bool) -> _Parser:
     parser.add_argument(
         "--expected-digest", type=_digest, metavar="SHA256", help="refuse any other --package or --model"
     )
-    parser.add_argument("--name", metavar="NAME", help="what the --package or --model is called in answers")
+    parser.add_argument(
+        "--name", type=_model_id, metavar="NAME", help="what the --package or --model is called in answers"
+    )
     parser.add_argument(
         "--fallback-taxonomy",
         type=Path,
@@ -257,6 +268,16 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535); it comes from --port or $PORT")
     return int(text)
+
+
+def _model_id(text: str) -> str:
+    # As wire.ModelId: by any other name no request could ask for it.
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,127}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of a model: 1 to 128 letters, digits, dots, dashes and underscores, "
+            "the first a letter or digit"
+        )
+    return text
 
 
 def _digest(text: str) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from tunelane_serving.problems import Overloaded, Problem, Unauthorized
+from tunelane_serving.problems import Overloaded, Problem
 from tunelane_serving.server.operation import json_response
-from tunelane_serving.server.retrying import retry_headers
+from tunelane_serving.server.retrying import problem_headers
 from tunelane_serving.server.wire import ErrorBody, ErrorDetail
 
 STOPPING = Overloaded("The server is stopping; ask another instance", retry_after_s=1.0)
@@ -19,11 +19,8 @@ def refusal(status: int, code: str, message: str, *, headers: Mapping[str, str] 
 
 def problem_refusal(problem: Problem) -> Response:
     """Answer with a problem, which owns its status and code."""
-    headers = retry_headers(problem.retry_after_s)
-    if isinstance(problem, Unauthorized):
-        headers["www-authenticate"] = "Bearer"
     body = ErrorBody(ErrorDetail(problem.code, str(problem), problem.details))
-    return json_response(body, status=problem.status, headers=headers)
+    return json_response(body, status=problem.status, headers=problem_headers(problem))
 
 
 def crash_refusal() -> Response:

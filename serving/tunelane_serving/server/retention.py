@@ -5,7 +5,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from tunelane_serving.errors import TunelaneError
+from tunelane_serving.errors import TunelaneError, first_line
 
 if TYPE_CHECKING:
     from tunelane_serving.database.database import Database
@@ -36,13 +36,14 @@ class Retention:
         self._stopped.set()
 
     def delete(self) -> None:
-        """Delete what is too old now; where the database is away, the next time will do."""
-        from tunelane_serving.monitoring.storing import delete_events_before
+        """Delete what is too old now; where that fails, whatever the reason, the next time will do."""
+        from tunelane_serving.monitoring.deleting import delete_events_before
 
         try:
             deleted = delete_events_before(self._database, time.time() - self._keep_s)
-        except TunelaneError as error:
-            _log.warning("old events were not deleted: %s", error)
+        except Exception as error:
+            expected = isinstance(error, TunelaneError)
+            _log.warning("old events were not deleted: %s", first_line(error), exc_info=None if expected else error)
             return
         if deleted:
             _log.info("deleted %d events older than %d days", deleted, self._keep_s // _DAY_S)

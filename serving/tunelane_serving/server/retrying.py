@@ -1,8 +1,18 @@
-"""`Retry-After`: when it makes sense to ask again."""
+"""The headers of an answer that is a problem: when it makes sense to ask again, and by what right."""
 
 import math
 
+from tunelane_serving.problems import Problem, Unauthorized
 
-def retry_headers(retry_after_s: float | None) -> dict[str, str]:
-    """Give the header for an answer; none where asking again makes no sense. HTTP counts whole seconds."""
-    return {} if retry_after_s is None else {"retry-after": str(max(math.ceil(retry_after_s), 1))}
+
+def problem_headers(problem: Problem) -> dict[str, str]:
+    """Give the headers that go with a problem, whatever shape its body has.
+
+    `Retry-After` where asking again makes sense, in whole seconds as HTTP counts them, and 401's `WWW-Authenticate`.
+    """
+    headers: dict[str, str] = {}
+    if problem.retry_after_s is not None:
+        headers["retry-after"] = str(max(math.ceil(problem.retry_after_s), 1))
+    if isinstance(problem, Unauthorized):
+        headers["www-authenticate"] = "Bearer"
+    return headers

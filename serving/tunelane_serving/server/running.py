@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -68,13 +68,13 @@ def run(services: Services, listener: socket.socket, options: Options, environme
         runner.run(serve())
 
 
-def _direct(services: Services, options: Options, aliases: Mapping[str, str]) -> DirectPredictions | None:
+def _direct(services: Services, options: Options, aliases: Sequence[tuple[str, str]]) -> DirectPredictions | None:
     """Give what answers predictions directly, where nothing that only the application does is wanted with them."""
     needs_application = (
         services.access_log is not None
         or services.engine.answers is not None
         or options.cors_origins
-        or DirectPredictions.path in aliases
+        or DirectPredictions.path in {alias for alias, _ in aliases}
     )
     return None if needs_application else DirectPredictions(services)
 
@@ -101,10 +101,10 @@ def is_blocked() -> bool:
     return any(thread.is_alive() for thread in threads)
 
 
-def _vertex_routes(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the paths that Vertex AI chose for its two routes."""
+def _vertex_routes(environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Give the paths that Vertex AI chose for its two routes, each with ours; both may be the same."""
     chosen = {"AIP_PREDICT_ROUTE": "/vertex/predict", "AIP_HEALTH_ROUTE": "/vertex/health"}
-    return {environment[name]: path for name, path in chosen.items() if environment.get(name)}
+    return [(environment[name], path) for name, path in chosen.items() if environment.get(name)]
 
 
 class _Threads(ThreadPoolExecutor):

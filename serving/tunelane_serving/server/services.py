@@ -24,7 +24,7 @@ class Services:
     """Made by the command (or a test), closed by it.
 
     `database`, `recorder` and `drift_watch` are None where the server keeps nothing: serverless without a database.
-    `repository` is None where it serves one package alone.
+    `repository` is None in serverless mode.
     """
 
     source: ChampionSource

@@ -17,6 +17,7 @@ from tunelane_components.parity.parity import validate_parity
 from tunelane_components.parity.sealing import golden_tolerance, is_batch_independent
 from tunelane_serving.errors import ContractError
 from tunelane_serving.models.classifier import TextClassifier
+from tunelane_serving.models.loading import load_classifier
 from tunelane_serving.package import Golden, Manifest, package_digest, read_manifest, seal
 
 
@@ -34,7 +35,7 @@ def test_the_sealed_package_has_the_drafts_files_and_facts(toy_package: Path, to
 
 
 def test_the_sealed_package_is_served_by_its_preferred_variant(toy_package: Path) -> None:
-    classifier = TextClassifier.load(toy_package, expected_digest=package_digest(toy_package))
+    classifier = load_classifier(toy_package, package_digest(toy_package))
     assert (classifier.variant, classifier.fallback_reason) == ("int8", "")
     assert classifier.classify("a superb film it was lovely").labels == ("positive",)
     assert classifier.classify("an awful meal dull and poor").labels == ("negative",)
@@ -161,7 +162,7 @@ def _with_goldens_off(package: Path, *variants: str) -> None:
 def test_where_int8_misses_its_golden_rows_fp32_serves(toy_package: Path, tmp_path: Path) -> None:
     package = Path(shutil.copytree(toy_package, tmp_path / "package"))
     _with_goldens_off(package, "int8")
-    classifier = TextClassifier.load(package)
+    classifier = load_classifier(package, None)
     assert classifier.variant == "fp32"
     assert re.match(r"int8 is \S+ off its golden rows, \S+ is allowed$", classifier.fallback_reason)
     assert classifier.classify("a superb film it was lovely").labels == ("positive",)
@@ -171,4 +172,4 @@ def test_where_every_variant_misses_its_golden_rows_nothing_serves(toy_package: 
     package = Path(shutil.copytree(toy_package, tmp_path / "package"))
     _with_goldens_off(package, "int8", "fp32")
     with pytest.raises(ContractError, match=r"no variant answers as it did .*int8 is .*; fp32 is "):
-        TextClassifier.load(package)
+        load_classifier(package, None)

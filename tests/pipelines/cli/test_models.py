@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from tunelane_components.registry.mlflow_registry import MlflowRegistry
 from tunelane_pipelines.runs.journal import Journal
 from tunelane_pipelines.runs.record import Artifact, RunRecord, TaskRecord, write_record
 from tunelane_serving.deployment import ActiveRevision, read_active
-from tunelane_serving.package import package_digest
+from tunelane_serving.package import package_digest, read_manifest, seal
 
 Here = Callable[..., tuple[int, str, str]]
 
@@ -252,7 +253,7 @@ def test_a_rollback_asks_first_where_somebody_can_answer(
     monkeypatch.setattr(sys, "stdin", terminal)
     code, said, _ = here("models", "rollback", "tickets")
     assert code == 1
-    assert said.startswith("Make version 1 of tickets champion again, instead of 2? [y/N]: ")
+    assert said.startswith("Make version 1 of tickets champion, instead of 2? [y/N]: ")
     assert said.endswith("Nothing was changed.\n")
     assert registry.succession("tickets") == ["1", "2"]
     assert here("models", "rollback", "tickets")[0] == 0
@@ -354,3 +355,35 @@ def test_a_running_server_changes_over_to_the_version_that_is_brought_back(
                     time.sleep(0.05)
         finally:
             process.kill()
+
+
+def test_a_version_that_was_never_champion_is_smoke_tested_before_it_is(
+    here: Here, succeeded: tuple[str, str], registry: MlflowRegistry, tiny_package: Callable[..., Path], place: Path
+) -> None:
+    third = tiny_package(place / "third", bias=(0.0, 0.5))
+    registry.register_candidate("tickets", third, _TAGS)
+    # Its golden rows are not what its graph answers: registered, and then failed by the smoke test of its run.
+    fourth = _with_wrong_goldens(tiny_package(place / "fourth", bias=(0.0, 0.7)))
+    registry.register_candidate("tickets", fourth, _TAGS)
+    code, said, error = here("models", "rollback", "tickets", "--to", "4", "--yes")
+    assert (code, said, len(error.splitlines())) == (1, "", 1)
+    assert error.startswith("tunelane: The server did not start.")
+    assert (registry.succession("tickets"), _active(place)) == (
+        ["1", "2"],
+        ActiveRevision("tickets", "2", succeeded[1]),
+    )
+    revisions = place / ".tunelane" / "deployments" / "tickets" / "revisions"
+    assert package_digest(fourth) not in [path.name for path in revisions.iterdir()]
+    assert here("models", "rollback", "tickets", "--to", "3", "--yes")[0] == 0
+    assert registry.succession("tickets") == ["1", "2", "3"]
+    assert _active(place) == ActiveRevision("tickets", "3", package_digest(third))
+
+
+def _with_wrong_goldens(package: Path) -> Path:
+    manifest = read_manifest(package)
+    wrong = tuple(
+        msgspec.structs.replace(golden, scores={name: tuple(reversed(row)) for name, row in golden.scores.items()})
+        for golden in manifest.goldens
+    )
+    seal(package, msgspec.structs.replace(manifest, goldens=wrong))
+    return package

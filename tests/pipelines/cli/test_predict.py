@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tunelane_serving.deployment import ACTIVE
-from tunelane_serving.models.classifier import TextClassifier
+from tunelane_serving.models.loading import load_classifier
 from tunelane_serving.package import MANIFEST, package_digest
 
 Build = Callable[..., Path]
@@ -32,7 +32,7 @@ def deployed(package: Path, deploy: Callable[..., Path]) -> Path:
 def test_in_a_pipe_the_answer_is_the_classifier_s_as_one_json_object(tunelane: Tunelane, deployed: Path) -> None:
     finished = tunelane("predict", "a good film")
     assert (finished.returncode, finished.stderr) == (0, "")
-    expected = TextClassifier.load(deployed).scores("a good film").tolist()
+    expected = load_classifier(deployed, None).scores("a good film").tolist()
     assert json.loads(finished.stdout) == {
         "text": "a good film",
         "line": None,

@@ -3,12 +3,15 @@
 import itertools
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunelane_serving.client import AsyncClassifier, Classifier, InvalidInput
 from tunelane_serving.client.server import TunelaneServer
 from tunelane_serving.client.service import Options, split
 from tunelane_serving.client.vertex import VertexEndpoint
@@ -33,7 +36,7 @@ def test_every_request_is_one_that_the_server_takes(texts: list[str]) -> None:
     options: Options = {"max_texts": 7, "max_body_bytes": 4000}
     server = TunelaneServer("http://h", api_key="", model_id="m" * 128, version="v" * 64, options=options)
     endpoint = VertexEndpoint(
-        "p", "l", "1", access_token=lambda: "t", dedicated_dns="", feedback_url="", feedback_api_key="", base_url="",
+        "p", "l", "1", access_token=lambda _: "t", dedicated_dns="", feedback_url="", feedback_api_key="", base_url="",
         options=options,
     )  # fmt: skip
     bodies = [call.body for call in server.classify_batch(texts)]
@@ -62,3 +65,32 @@ def test_importing_the_client_does_not_load_google_auth_or_the_server() -> None:
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert finished.stdout == "\n"
+
+
+@pytest.mark.parametrize("kind", [Classifier, AsyncClassifier])
+def test_an_option_that_there_is_not_is_a_type_error(kind: Any) -> None:
+    with pytest.raises(TypeError, match=r"no option 'timeout'; there are timeout_s, attempt_timeout_s, retries"):
+        kind("http://h", timeout=2)
+    with pytest.raises(TypeError, match="no option 'model'"):
+        kind.vertex("p", "l", "1", token=lambda: "t", model="m")
+
+
+@pytest.mark.parametrize("vertex", [False, True])
+def test_half_a_character_is_invalid_input(vertex: bool) -> None:
+    if vertex:
+        classifier = Classifier.vertex("p", "l", "1", token=lambda: "t", feedback_url="http://127.0.0.1:9")
+    else:
+        classifier = Classifier("http://127.0.0.1:9")
+    half = "a \ud83d film"
+    asks: list[Callable[[], Any]] = [
+        lambda: classifier.classify(half),
+        lambda: classifier.classify("a", image_uri=half),
+        lambda: classifier.classify_batch(["good", half]),
+        lambda: classifier.feedback(half, "positive"),
+        lambda: classifier.feedback("id", half),
+    ]
+    with classifier:
+        for ask in asks:
+            with pytest.raises(InvalidInput, match="half a character") as caught:
+                ask()
+            assert caught.value.code == "invalid_input"

@@ -2,7 +2,9 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -109,7 +111,7 @@ def test_googles_errors_are_the_same_errors(
 def test_the_addresses_are_googles(fake: Any) -> None:
     def named(dedicated_dns: str) -> VertexEndpoint:
         return VertexEndpoint(
-            "example.com:p", "us-central1", "9", access_token=lambda: "t", dedicated_dns=dedicated_dns,
+            "example.com:p", "us-central1", "9", access_token=lambda _: "t", dedicated_dns=dedicated_dns,
             feedback_url="", feedback_api_key="", base_url="", options=Options(),
         )  # fmt: skip
 
@@ -213,11 +215,78 @@ def test_credentials_that_give_no_token_are_not_allowed(endpoint: Callable[..., 
 
 
 def test_a_token_server_that_is_away_is_asked_again(endpoint: Callable[..., Any], fake: Any, steps: Any) -> None:
-    class Asking(Credentials):
+    fake.misbehave.append(steps.drop)
+    assert endpoint(token=None, credentials=Asking(f"{fake.url}/health")).classify("good").label == "positive"
+    assert [asked.path for asked in fake.asked] == ["/health", "/health", f"{_PATH}:predict"]
+
+
+class Asking(Credentials):
+    """Asks a server for its token, as google-auth's do."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+
+    def refresh(self, request: Callable[..., Any]) -> None:
+        while request(self._url, timeout=120).status != 200:
+            time.sleep(0.3)
+        super().refresh(request)
+
+
+@pytest.mark.parametrize("step", ["never_answer", "drip"])
+def test_getting_a_token_is_over_with_the_attempt(
+    endpoint: Callable[..., Any], fake: Any, steps: Any, step: str
+) -> None:
+    fake.misbehave.append(getattr(steps, step))
+    classifier = endpoint(token=None, credentials=Asking(f"{fake.url}/health"), attempt_timeout_s=0.3)
+    assert classifier.classify("good").label == "positive"
+    assert [asked.path for asked in fake.asked] == ["/health", "/health", f"{_PATH}:predict"]
+
+
+def test_a_token_server_that_is_busy_is_asked_again_by_the_clients_own_waits(
+    endpoint: Callable[..., Any], fake: Any, steps: Any
+) -> None:
+    busy = steps.reply(503, b"", {"retry-after": "7"})
+    fake.misbehave += [busy] * 5
+    classifier = endpoint(token=None, credentials=Asking(f"{fake.url}/health"), timeout_s=1)
+    with pytest.raises(Unavailable, match=r"Google gives no access token now: .*/health answered with 503") as caught:
+        classifier.classify("good")
+    assert (caught.value.code, caught.value.status, caught.value.retry_after_s) == ("no_token", 503, 7.0)
+    assert [asked.path for asked in fake.asked] == ["/health"]
+
+
+def test_a_thread_waits_for_another_ones_refresh_as_long_as_its_attempt(fake: Any) -> None:
+    may_go_on = threading.Event()
+
+    class Slow(Credentials):
         def refresh(self, request: Callable[..., Any]) -> None:
-            assert request(f"{fake.url}/health").status == 200
+            assert may_go_on.wait(20)
             super().refresh(request)
 
-    fake.misbehave.append(steps.drop)
-    assert endpoint(token=None, credentials=Asking()).classify("good").label == "positive"
-    assert [asked.path for asked in fake.asked] == ["/health", "/health", f"{_PATH}:predict"]
+    def try_to_classify() -> None:
+        with suppress(ClassifierError):
+            classifier.classify("good")
+
+    options: Options = {"attempt_timeout_s": 0.1, "timeout_s": 0.1}
+    with Classifier.vertex("p", "l", "1", credentials=Slow(), base_url=fake.url, **options) as classifier:
+        first = threading.Thread(target=try_to_classify)
+        first.start()
+        with pytest.raises(Unavailable, match="did not answer within"):
+            classifier.classify("good")
+        may_go_on.set()
+        first.join()
+
+
+def test_googles_errors_that_pass_are_asked_again(endpoint: Callable[..., Any], fake: Any) -> None:
+    class Passing(Exception):
+        retryable = True
+
+    class Once(Credentials):
+        def refresh(self, request: Callable[..., Any]) -> None:
+            super().refresh(request)
+            if self.refreshed == 1:
+                self.token = None
+                raise Passing("the metadata server is starting")
+
+    assert endpoint(token=None, credentials=Once()).classify("good").label == "positive"
+    assert fake.asked[0].headers["authorization"] == "Bearer t-2"

@@ -1,9 +1,11 @@
 import os
 import pwd
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -319,3 +321,53 @@ def test_a_newer_releases_tables_are_left_alone(database: Database, database_url
         connection.execute(update(schema_version).values(number=2))
     with closing(Database(database_url)) as other, pytest.raises(InputError, match="Upgrade tunelane"):
         _read(other)
+
+
+def test_a_postgresql_that_takes_no_writes_is_a_database_away(postgres_database_url: str) -> None:
+    with closing(Database(postgres_database_url)) as database:
+        _write(database, "a")
+        # As every transaction on a standby is.
+        with pytest.raises(DatabaseAway, match="read-only transaction"), database.transaction() as connection:
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+            connection.execute(insert(features).values(entity_id="b", features="{}", updated_at=0.0))
+        _write(database, "b")
+
+
+def test_a_sqlite_file_that_is_damaged_is_a_database_away(tmp_path: Path) -> None:
+    path = tmp_path / "tunelane.db"
+    with closing(Database(sqlite_url(path))) as database:
+        _write(database, "a", "text " * 10_000)
+    with closing(Database(sqlite_url(path))) as database:
+        with database.transaction() as connection:
+            root = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name = 'entity_features'")
+            page = root.scalar_one()
+        with path.open("r+b") as stream:
+            stream.seek((page - 1) * 4096)
+            stream.write(b"\xff" * 4096)
+        database.close()
+        with pytest.raises(DatabaseAway, match="malformed"):
+            _read(database)
+
+
+def test_an_error_keeps_what_was_to_be_stored_to_itself(database: Database) -> None:
+    _write(database, "a", "a secret text")
+    with pytest.raises(IntegrityError) as caught:
+        _write(database, "a", "a secret text")
+    assert "secret" not in str(caught.value)
+
+
+def test_closing_does_not_wait_for_an_opening_that_takes_long(tmp_path: Path) -> None:
+    path = tmp_path / "tunelane.db"
+    with closing(Database(sqlite_url(path))) as database:
+        _write(database, "a")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor(2) as threads:
+        other.execute("BEGIN IMMEDIATE")
+        late = Database(sqlite_url(path))
+        opening = threads.submit(_read, late)
+        while not late._opening.locked():
+            time.sleep(0.001)
+        threads.submit(late.close).result(timeout=5)
+        assert not opening.done()
+        other.execute("ROLLBACK")
+        assert opening.result(timeout=20) == {"a": "{}"}
+        late.close()

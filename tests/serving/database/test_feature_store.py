@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tunelane_serving.database.database import Database
-from tunelane_serving.features import MAX_FEATURES_BYTES, get_features, set_features
+from tunelane_serving.database.feature_store import MAX_FEATURES_BYTES, get_features, set_features
 from tunelane_serving.problems import DatabaseAway, InvalidRequest, NotFound
 
 

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, select
 from tunelane_serving.database.database import Database
 from tunelane_serving.database.tables import feedback as table
 from tunelane_serving.events import InferenceEvent
+from tunelane_serving.monitoring.event_pages import StoredEvent, events
 from tunelane_serving.monitoring.feedback import give_feedback
-from tunelane_serving.monitoring.queries import StoredEvent, events
 from tunelane_serving.monitoring.storing import store_events
 from tunelane_serving.problems import DatabaseAway, InvalidRequest
 
@@ -27,7 +27,7 @@ def the_event(database: Database) -> StoredEvent:
 
 def test_feedback_is_there_when_it_is_acknowledged(database: Database, make_event: EventFactory) -> None:
     store_events(database, [make_event(id="1", prediction=("joy",))])
-    assert give_feedback(database, inference_id="1", outcome="anger", correct=None, now_s=1234.5) == 1234.5
+    give_feedback(database, inference_id="1", outcome="anger", correct=None, now_s=1234.5)
     # Another connection, as another instance would have.
     other = Database(database.url)
     event = the_event(other)
@@ -110,11 +110,11 @@ def check_correct(
 
 
 def test_many_callers_at_once_all_find_theirs(database: Database) -> None:
-    def give(number: int) -> float:
-        return give_feedback(database, inference_id=str(number), outcome="joy", now_s=float(number))
+    def give(number: int) -> None:
+        give_feedback(database, inference_id=str(number), outcome="joy", now_s=float(number))
 
     with ThreadPoolExecutor(16) as pool:
-        assert list(pool.map(give, range(300))) == [float(number) for number in range(300)]
+        list(pool.map(give, range(300)))
     with database.transaction() as connection:
         stored = connection.execute(select(table.c.inference_id, table.c.time)).all()
     assert sorted((int(id_), time_s) for id_, time_s in stored) == [(n, float(n)) for n in range(300)]

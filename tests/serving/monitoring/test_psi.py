@@ -106,8 +106,9 @@ def test_a_smaller_alpha_has_a_higher_threshold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "events", "alpha"), [([1, 2], 0, 0.01), ([0, 0], 100, 0.01), ([1, 2], 100, 0.0), ([1, 2], 100, 1.0)]
-)
+    ("counts", "events", "alpha"), [([1, 2], 0, 0.01), ([0, 0], 100, 0.01), ([1, 2], 100, 0.0), ([1, 2], 100, 1.0),
+     ([1, 2], 100, 1e-308), ([1, 2], 100, 5e-324), ([1, 2], 100, 9.9e-5), ([1, 2], 100, float("nan"))],
+)  # fmt: skip
 def test_what_has_no_threshold_is_refused(counts: list[int], events: int, alpha: float) -> None:
     with pytest.raises(ValueError, match=r"at least one event|alpha is"):
         null_threshold(counts, events, alpha=alpha)

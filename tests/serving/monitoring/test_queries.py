@@ -16,9 +16,12 @@ from sqlalchemy import event as sqlalchemy_event
 
 from tunelane_serving.database.database import Database
 from tunelane_serving.events import InferenceEvent
-from tunelane_serving.monitoring import queries
+from tunelane_serving.monitoring import figures as figures_module
+from tunelane_serving.monitoring.event_pages import StoredEvent, events
 from tunelane_serving.monitoring.feedback import give_feedback
-from tunelane_serving.monitoring.queries import Metrics, StoredEvent, events, metrics, observations
+from tunelane_serving.monitoring.figures import Bucket, Metrics, metrics
+from tunelane_serving.monitoring.observations import observations
+from tunelane_serving.monitoring.selecting import decode_labels
 from tunelane_serving.monitoring.storing import store_events
 from tunelane_serving.problems import InvalidRequest
 from tunelane_serving.server import wire
@@ -115,7 +118,9 @@ def figures(chosen: Sequence[InferenceEvent], feedback: Sequence[Given]) -> dict
         "mean_confidence": mean([event.confidence for event in chosen if event.confidence is not None]),
         "feedback_count": len(verdicts),
         "accuracy": mean(verdicts),
-        "labels": dict(Counter(label for event in chosen for label in event.prediction)),
+        "labels": dict(
+            Counter(label for event in chosen if event.confidence is not None for label in event.prediction)
+        ),
     }
 
 
@@ -281,8 +286,7 @@ def test_an_empty_database_has_empty_answers(database: Database) -> None:
         accuracy=None,
         labels={},
         buckets=tuple(
-            queries.Bucket(datetime(1970, 1, 1, 0, 0, second, tzinfo=UTC), 0, 0, None, None, None, None)
-            for second in range(2)
+            Bucket(datetime(1970, 1, 1, 0, 0, second, tzinfo=UTC), 0, 0, None, None, None, None) for second in range(2)
         ),
     )
     observed = observations(database, "d" * 64, since_s=0.0, until_s=1.0)
@@ -303,7 +307,7 @@ def test_answers_convert_to_what_goes_over_the_wire(database: Database, make_eve
 def test_percentiles_beyond_the_limit_are_those_of_the_newest(
     database: Database, make_event: EventFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "MAX_PERCENTILE_EVENTS", 10)
+    monkeypatch.setattr(figures_module, "MAX_PERCENTILE_EVENTS", 10)
     store_events(database, [make_event(time=float(number), latency_ms=float(100 - number)) for number in range(50)])
     found = metrics(database, since_s=0.0, until_s=50.0, buckets=2)
     assert (found.count, found.p99_latency_ms, found.p50_latency_ms) == (50, 60.0, 55.0)
@@ -387,3 +391,25 @@ def test_no_query_reads_a_whole_table(tmp_path: Path, make_event: EventFactory) 
     assert len(read) > 6
     assert [plan for plan in read if "USING" not in plan] == []
     database.close()
+
+
+def test_a_ranking_is_no_choice_of_labels(database: Database, make_event: EventFactory) -> None:
+    products = tuple(f"product {number}" for number in range(200))
+    store_events(
+        database,
+        [
+            make_event(time=1.0, prediction=products, scores=(0.5,) * 200),
+            make_event(time=2.0, prediction=("joy",), confidence=0.5),
+        ],
+    )
+    assert metrics(database, since_s=0.0, until_s=9.0).labels == {"joy": 1}
+    observed = observations(database, "d" * 64, since_s=0.0, until_s=9.0)
+    assert (observed.labels, observed.events) == (["joy"], 2)
+    assert events(database)[0][1].prediction == products
+
+
+def test_no_long_prediction_is_remembered() -> None:
+    short, long = ('["joy"]', msgspec.json.encode(["a" * 256] * 200).decode())
+    assert decode_labels(short) is decode_labels(short)
+    assert decode_labels(long) == decode_labels(long)
+    assert decode_labels(long) is not decode_labels(long)

@@ -1,3 +1,4 @@
+import os
 import random
 import signal
 import subprocess
@@ -6,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from tunelane_serving.database.tables import events as table
 from tunelane_serving.errors import InputError
 from tunelane_serving.events import InferenceEvent
 from tunelane_serving.monitoring import recorder as recorder_module
+from tunelane_serving.monitoring.deleting import delete_events_before
 from tunelane_serving.monitoring.journal import Journal
 from tunelane_serving.monitoring.recorder import EventRecorder
-from tunelane_serving.monitoring.storing import delete_events_before, store_events
+from tunelane_serving.monitoring.storing import store_events
 from tunelane_serving.problems import DatabaseAway
 
 EventFactory = Callable[..., InferenceEvent]
@@ -350,6 +353,107 @@ def test_close_gives_up_a_database_that_hangs_and_no_event_is_lost_or_doubled(
     assert sorted(stored_ids(unsteady)) == ["1", "2", "3"]
 
 
+def test_close_finds_every_event_while_the_writer_goes_on(
+    unsteady: Unsteady, start: RecorderFactory, make_event: EventFactory
+) -> None:
+    unsteady.answering.clear()
+    hanging = start(unsteady)
+    hanging.record(make_event(id="1"))
+    unsteady.hanging.wait(30)
+
+    def made(number: int) -> InferenceEvent:
+        if threading.current_thread() is threading.main_thread():
+            # The writer comes back in the middle of the closing.
+            unsteady.answering.set()
+            give_up_at = time.monotonic() + 1
+            while hanging.waiting and time.monotonic() < give_up_at:
+                time.sleep(0.005)
+        return make_event(id=str(number))
+
+    for number in range(2, 700):
+        hanging.record(partial(made, number))
+    hanging.close(timeout_s=0.05)
+    wait_until(lambda: not hanging._thread.is_alive())
+    start(unsteady)
+    wait_until(lambda: len(stored_ids(unsteady)) == 699)
+    assert hanging.dropped == 0
+
+
+def test_an_event_that_cannot_be_made_is_dropped_and_the_others_are_stored(
+    database: Database, start: RecorderFactory, make_event: EventFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> InferenceEvent:
+        raise ZeroDivisionError("made of nothing")
+
+    recorder = start(database)
+    for event in (make_event(id="1"), fail, make_event(id="2")):
+        recorder.record(event)
+    wait_until(lambda: not recorder.waiting)
+    assert stored_ids(database) == ["1", "2"]
+    assert (recorder.dropped, recorder.database_away) == (1, False)
+    assert "made of nothing" in caplog.text
+    last = EventRecorder(database, Path(recorder._directory))
+    last.record(fail)
+    last.close(timeout_s=1)
+    assert last.dropped == 1
+
+
+def test_an_event_that_is_no_json_stops_neither_the_journal_nor_the_others(
+    unsteady: Unsteady, start: RecorderFactory, make_event: EventFactory
+) -> None:
+    unsteady.away = True
+    recorder = start(unsteady)
+    recorder.record(make_event(id="1", scores=(object(),)))
+    recorder.record(make_event(id="2", length_tokens=1 << 70))
+    recorder.record(make_event(id="3"))
+    wait_until(lambda: recorder.in_journal == 3)
+    unsteady.away = False
+    wait_until(lambda: not recorder.in_journal)
+    for event in (make_event(id="4", scores=(object(),)), make_event(id="5")):
+        recorder.record(event)
+    wait_until(lambda: not recorder.waiting and not recorder.in_journal)
+    assert stored_ids(unsteady) == ["3", "5"]
+    assert (recorder.dropped, recorder.database_away) == (3, False)
+
+
+def test_a_journal_file_that_cannot_be_read_is_said_and_left_behind(
+    unsteady: Unsteady,
+    start: RecorderFactory,
+    make_event: EventFactory,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    unsteady.away = True
+    recorder = start(unsteady)
+    recorder.record(make_event(id="1"))
+    wait_until(lambda: recorder.in_journal == 1)
+    # Reading a directory fails as reading a broken disk does.
+    directory = os.open(tmp_path, os.O_RDONLY)
+    os.dup2(directory, recorder._journal._files[0]._reader.fileno())
+    os.close(directory)
+    unsteady.away = False
+    recorder.record(make_event(id="2"))
+    wait_until(lambda: not recorder.waiting and not recorder.in_journal and not recorder.database_away)
+    recorder.record(make_event(id="3"))
+    wait_until(lambda: not recorder.waiting)
+    assert stored_ids(unsteady)[-1] == "3"
+    said = [record.getMessage() for record in caplog.records if "journal" in record.getMessage()]
+    assert any("cannot be read: Is a directory" in message for message in said)
+    recorder.close(timeout_s=30)
+    # Its events are not lost: the next start reads them.
+    start(unsteady)
+    wait_until(lambda: sorted(stored_ids(unsteady)) == ["1", "2", "3"])
+
+
+def test_an_event_with_feedback_in_it_is_refused_for_feedback_is_kept_apart(
+    database: Database, make_event: EventFactory
+) -> None:
+    with pytest.raises(ValueError, match="feedback is stored by give_feedback"):
+        store_events(database, [make_event(outcome="joy")])
+    with pytest.raises(ValueError, match="feedback is stored by give_feedback"):
+        store_events(database, [make_event(correct=True, feedback_time=1.0)])
+
+
 def test_a_recorder_that_never_started_leaves_its_events_in_the_journal(
     database: Database, start: RecorderFactory, make_event: EventFactory, tmp_path: Path
 ) -> None:
@@ -392,10 +496,10 @@ def test_old_events_go_and_their_feedback_with_them(
     database: Database, make_event: EventFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tunelane_serving.database.tables import feedback
-    from tunelane_serving.monitoring import storing
+    from tunelane_serving.monitoring import deleting
     from tunelane_serving.monitoring.feedback import give_feedback
 
-    monkeypatch.setattr(storing, "_DELETED_AT_ONCE", 3)
+    monkeypatch.setattr(deleting, "_DELETED_AT_ONCE", 3)
     store_events(database, [make_event(id=str(number), time=float(number)) for number in range(10)])
     for id_, time_s in (("2", 3.0), ("6", 5.0), ("8", 9.0), ("yet to come", 6.5), ("never came", 1.0)):
         give_feedback(database, inference_id=id_, outcome="joy", now_s=time_s)

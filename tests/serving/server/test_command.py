@@ -319,3 +319,44 @@ def test_what_is_wrong_beside_the_model_ends_with_2_and_one_line_even_while_it_i
     lines = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
     assert len(lines) == 1
     assert said in lines[0]
+
+
+_RUN_IN_A_PROCESS = """
+import socket, sys
+from tunelane_serving.server import command, running
+
+def lose_the_port(host, port, bind=command._bind):
+    listener = bind(host, port)
+    others.append(socket.socket())
+    others[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    others[0].bind(listener.getsockname())
+    others[0].listen()
+    return listener
+
+def fail(*_):
+    raise ZeroDivisionError("of no known kind")
+
+others = []
+running.is_blocked = lambda: True
+if sys.argv[1] == "port":
+    command._bind = lose_the_port
+else:
+    running.run = fail
+sys.exit(command.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [("port", 2, "tunelane-serve: cannot listen on 127.0.0.1:"), ("other", 1, "ZeroDivisionError: of no known kind")],
+)
+def test_what_stops_the_server_is_said_even_where_a_thread_is_blocked(
+    package: Path, tmp_path: Path, how: str, code: int, said: str
+) -> None:
+    arguments = ["--package", package, "--port", 0, "--home", tmp_path / "home"]
+    ended = subprocess.run(
+        [sys.executable, "-c", _RUN_IN_A_PROCESS, how, *map(str, arguments)], capture_output=True, text=True, timeout=30
+    )
+    assert ended.returncode == code, ended.stderr
+    assert said in ended.stderr
+    assert ("Traceback" in ended.stderr) == (code == 1)

@@ -50,6 +50,12 @@ def test_every_limit_has_an_option() -> None:
         (["--package", "a", "--batch", "abc"], "64 hex digits"),
         (["--package", "a", "--mode", "cluster"], "invalid choice"),
         (["--package", "a", "--answer-cache-bytes", "-1"], "whole number"),
+        (["--package", "a", "--name", "my reviews"], "'my reviews' is no name of a model: 1 to 128 letters"),
+        (["--package", "a", "--name", "reviews\n"], "is no name of a model"),
+        (["--package", "a", "--name", ""], "'' is no name of a model"),
+        (["--deployment", "a", "--name", "b"], "--name goes with --package or --model"),
+        (["--repository", "--name", "b"], "--name goes with --package or --model"),
+        (["--repository", "--fallback-taxonomy", "b"], "--fallback-taxonomy goes with --package, --model or"),
     ],
 )
 def test_a_slip_is_one_line_and_exit_code_2(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from starlette.testclient import TestClient
 
-from tunelane_serving.models.classifier import TextClassifier
+from tunelane_serving.models.loading import load_classifier
 from tunelane_serving.models.model import Classification
 from tunelane_serving.package import package_digest, read_manifest, seal
 
@@ -42,7 +42,7 @@ def _assert_error(response, status: int, code: str) -> str:
 def test_predict_answers_as_the_classifier_does_and_names_its_model(client: TestClient, package: Path) -> None:
     body = client.post("/predict", json={"text": "a good film"}).json()
 
-    expected = TextClassifier.load(package).classify("a good film")
+    expected = load_classifier(package, None).classify("a good film")
     assert body["label"] == "positive"
     assert body["labels"] == ["positive"]
     assert list(body["scores"]) == ["negative", "positive"]
@@ -146,6 +146,9 @@ def test_unknown_paths_and_methods_are_errors_of_the_same_shape(client: TestClie
     assert "POST" in _assert_error(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "POST"
     _assert_error(client.delete("/health"), 405, "method_not_allowed")
+    response = client.delete("/features/user-17")
+    assert "GET, HEAD, POST" in _assert_error(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "GET, HEAD, POST"
 
 
 def test_health_names_what_serves(client: TestClient, package: Path) -> None:
@@ -195,7 +198,7 @@ def _source(served: Any, *, reload_error: str = "") -> Any:
 def _answering(client: TestClient, run: Callable[[object], object], make_client: Make, package: Path) -> TestClient:
     """Serve the same model, but for what it answers."""
     served = client.services.source.current
-    model = TextClassifier.load(package)
+    model = load_classifier(package, None)
     model.run = run
     return make_client("--package", package, source=_source(replace(served, model=model)))
 

@@ -21,7 +21,8 @@ def _sources(tag: str) -> str:
 HEADERS: dict[str, str] = {
     "content-security-policy": (
         f"default-src 'none'; connect-src 'self'; img-src data:; script-src {_sources('script')}; "
-        f"style-src {_sources('style')}; base-uri 'none'; form-action 'none'"
+        f"style-src {_sources('style')}; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",

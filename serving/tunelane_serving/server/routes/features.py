@@ -18,7 +18,7 @@ async def set_entity_features(request: Request, services: Services) -> Response:
     entity_id = path_value(request, "entity", EntityId)
     body = decode_body(await read_body(request, services.limits.max_body_bytes), FeaturesRequest)
     database = required_database(services)
-    from tunelane_serving.features import set_features
+    from tunelane_serving.database.feature_store import set_features
 
     features, updated_at_s = await asyncio.to_thread(set_features, database, entity_id, body.features, time.time())
     return json_response(Features(entity_id, features, datetime.fromtimestamp(updated_at_s, UTC)))
@@ -28,7 +28,7 @@ async def get_entity_features(request: Request, services: Services) -> Response:
     """Answer `GET /features/{entity}`."""
     entity_id = path_value(request, "entity", EntityId)
     database = required_database(services)
-    from tunelane_serving.features import get_features
+    from tunelane_serving.database.feature_store import get_features
 
     features, updated_at_s = await asyncio.to_thread(get_features, database, entity_id)
     return json_response(Features(entity_id, features, datetime.fromtimestamp(updated_at_s, UTC)))

@@ -3,7 +3,8 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,10 @@ from tunelane_serving.problems import (
     MalformedUpload,
     NotFound,
     NotReady,
+    Problem,
     VersionExists,
 )
+from tunelane_serving.server.catalog import LOAD_AGAIN_S
 from tunelane_serving.server.limits import Limits
 from tunelane_serving.server.operation import Operation, decode_body, json_response, path_value, read_body
 from tunelane_serving.server.services import Services
@@ -61,10 +64,10 @@ class UploadFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
 async def upload(request: Request, services: Services) -> Response:
     """Answer `POST /model/upload`: unpacked, verified and loaded once before the repository has it."""
     repository = _repository(services)
-    with tempfile.TemporaryDirectory(prefix="tunelane-upload-") as scratch:
-        archive = Path(scratch) / "archive"
+    async with _scratch() as scratch:
+        archive = scratch / "archive"
         fields = await _receive(request, services.limits, archive)
-        package = Path(scratch) / "package"
+        package = scratch / "package"
         manifest = await asyncio.to_thread(_unpack, archive, package, services.limits)
         _require_as_expected(manifest, fields)
         if holds_saved_model(manifest) and not services.allow_saved_models:
@@ -73,6 +76,7 @@ async def upload(request: Request, services: Services) -> Response:
                 "start the server with --allow-saved-models, or upload a LiteRT graph"
             )
         digest = package_digest(package)
+        is_new = digest not in {model.digest for model in services.engine.models.loaded()}
         try:
             # Under the digest that it will have: what is asked of it next finds it loaded.
             await services.engine.load(digest, lambda: load_model(package, digest))
@@ -81,8 +85,26 @@ async def upload(request: Request, services: Services) -> Response:
         except TunelaneError as error:
             # Golden rows that do not fit the graph, or that it fails on, among others.
             raise BadPackage(str(error).replace(str(package), "the package")) from error
-        stored = await asyncio.to_thread(repository.add, fields.model_id, fields.version, package, fields.metadata)
+        try:
+            stored = await asyncio.to_thread(repository.add, fields.model_id, fields.version, package, fields.metadata)
+        except Exception as error:
+            if is_new:
+                # Nobody will ask for it.
+                services.engine.models.evict(digest)
+            if isinstance(error, Problem) or not isinstance(error, TunelaneError):
+                raise
+            raise NotReady(f"The package cannot be stored: {error}", retry_after_s=LOAD_AGAIN_S) from error
     return json_response(_uploaded(stored), status=201)
+
+
+@asynccontextmanager
+async def _scratch() -> AsyncIterator[Path]:
+    """Give a directory that is gone afterwards. Deleting what was unpacked into it takes long: not the loop's work."""
+    directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="tunelane-upload-"))
+    try:
+        yield directory
+    finally:
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
 
 async def get_version(request: Request, services: Services) -> Response:

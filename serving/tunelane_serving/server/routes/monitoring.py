@@ -72,7 +72,8 @@ class DriftQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
         int, Meta(ge=1, le=1_000_000, description="Fewer events say nothing: the status is `too_few_events`.")
     ] = 100
     alpha: Annotated[
-        float, Meta(gt=0, lt=1, description="How often a distribution may be called drifted although nothing changed.")
+        float,
+        Meta(ge=1e-3, lt=1, description="How often a distribution may be called drifted although nothing changed."),
     ] = 0.01
 
 
@@ -82,16 +83,17 @@ async def give_feedback(request: Request, services: Services) -> Response:
     database = required_database(services)
     from tunelane_serving.monitoring.feedback import give_feedback as store
 
+    now_s = time.time()
     storing = asyncio.to_thread(
-        store, database, inference_id=body.inference_id, outcome=body.outcome, correct=body.correct, now_s=time.time()
+        store, database, inference_id=body.inference_id, outcome=body.outcome, correct=body.correct, now_s=now_s
     )
     try:
         async with asyncio.timeout(_FEEDBACK_TIMEOUT_S):
-            received_at_s = await storing
+            await storing
     except TimeoutError as error:
         message = "The database does not answer in time; the feedback may be lost, and may be given again"
         raise DatabaseAway(message, retry_after_s=5) from error
-    return json_response(FeedbackReceipt(body.inference_id, _datetime(received_at_s)))
+    return json_response(FeedbackReceipt(body.inference_id, datetime.fromtimestamp(now_s, UTC)))
 
 
 async def list_events(request: Request, services: Services) -> Response:
@@ -99,7 +101,7 @@ async def list_events(request: Request, services: Services) -> Response:
     query = decode_query(request, EventsQuery)
     since_s, until_s = _range(query.since, query.until)
     database = required_database(services)
-    from tunelane_serving.monitoring.queries import events
+    from tunelane_serving.monitoring.event_pages import events
 
     found, next_cursor = await asyncio.to_thread(
         events,
@@ -122,7 +124,7 @@ async def measure(request: Request, services: Services) -> Response:
     query = decode_query(request, MetricsQuery)
     since_s, until_s = _range(query.since, query.until)
     database = required_database(services)
-    from tunelane_serving.monitoring.queries import metrics
+    from tunelane_serving.monitoring.figures import metrics
 
     found = await asyncio.to_thread(
         metrics,
@@ -164,10 +166,6 @@ def _range(since: datetime | None, until: datetime | None) -> tuple[float, float
     if since_s >= until_s:
         raise InvalidRequest("since must be before until")
     return since_s, until_s
-
-
-def _datetime(time_s: float) -> datetime:
-    return datetime.fromtimestamp(time_s, UTC)
 
 
 OPERATIONS = (

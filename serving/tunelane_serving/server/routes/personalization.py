@@ -17,9 +17,9 @@ from tunelane_serving.server.answering import (
     while_connected,
 )
 from tunelane_serving.server.ids import new_inference_id
+from tunelane_serving.server.inputs import MODEL_PROBLEMS, check_texts
 from tunelane_serving.server.operation import Operation, decode_body, json_response, read_body
 from tunelane_serving.server.requests import request_id
-from tunelane_serving.server.routes.predictions import MODEL_PROBLEMS, check_texts
 from tunelane_serving.server.served import Served
 from tunelane_serving.server.services import Services
 from tunelane_serving.server.wire import Personalization, PersonalizeRequest, RankedProduct

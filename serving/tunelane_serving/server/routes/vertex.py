@@ -15,10 +15,10 @@ from starlette.responses import Response
 from tunelane_serving.models.model import Item
 from tunelane_serving.problems import InvalidRequest
 from tunelane_serving.server.answering import Asked, predict_all, while_connected
+from tunelane_serving.server.inputs import MODEL_PROBLEMS, text_or_features
 from tunelane_serving.server.operation import Operation, decode_body, json_response, read_body
 from tunelane_serving.server.requests import request_id
 from tunelane_serving.server.routes.health import health
-from tunelane_serving.server.routes.predictions import MODEL_PROBLEMS, text_or_features
 from tunelane_serving.server.services import Services
 from tunelane_serving.server.wire import NOT_EMPTY, CallerId, Health, Prediction, Text
 

@@ -197,6 +197,20 @@ def test_the_charts_of_one_model_are_asked_for_by_name(
         assert (query["model"], query["modelVersion"]) == ("reviews-tf", "3")
 
 
+def test_the_charts_of_a_model_without_a_version_are_not_those_of_its_versions(
+    api: Any, open_page: Callable[..., Any], loaded_model: Any
+) -> None:
+    api.models = (*api.models, loaded_model("reviews", ""))
+    page = open_page().page
+    page.get_by_label("Model in the charts").select_option(label="reviews")
+    page.wait_for_timeout(200)
+    query = api.bodies("/monitoring/metrics")[-1]
+    assert (query["model"], query["modelVersion"]) == ("reviews", "")
+    # The drift of a model without a version is asked for by its name alone.
+    query = api.bodies("/monitoring/drift")[-1]
+    assert (query["model"], query.get("modelVersion")) == ("reviews", None)
+
+
 def test_charts_refresh_until_they_are_paused(api: Any, open_page: Callable[..., Any], browser: Any) -> None:
     page = browser.new_page()
     page.clock.install()

@@ -22,3 +22,7 @@ def test_only_the_pages_own_script_and_style_may_run() -> None:
     assert "unsafe" not in policy
     assert policy.startswith("default-src 'none'; connect-src 'self'; ")
     assert policy.count("'sha256-") == 4
+
+
+def test_no_other_page_may_frame_these() -> None:
+    assert "frame-ancestors 'none'" in HEADERS["content-security-policy"].split("; ")

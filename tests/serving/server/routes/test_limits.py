@@ -284,6 +284,8 @@ def test_pages_of_other_origins_may_not_call_unless_their_origin_is_named(make_c
     for status, body in ((200, {"text": "good"}), (422, {})):
         answer = opened.post("/predict", json=body, headers=asked)
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (status, "https://shop.example")
+        exposed = answer.headers["access-control-expose-headers"].split(", ")
+        assert exposed == ["Retry-After", "X-Request-Id"]
     other = opened.post("/predict", json={"text": "good"}, headers={"origin": "https://other.example"})
     assert "access-control-allow-origin" not in other.headers
 

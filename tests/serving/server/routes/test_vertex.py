@@ -218,10 +218,16 @@ def _ask_for_ever(url: str) -> int | None:
 
 def test_a_route_that_vertex_names_means_there_what_vertex_sends(make_client: Make, reviews: Path) -> None:
     services = make_client("--package", reviews).services
-    client = TestClient(create_app(services, aliases={"/predict": "/vertex/predict", "/": "/vertex/health"}))
+    client = TestClient(create_app(services, aliases=[("/predict", "/vertex/predict"), ("/", "/vertex/health")]))
     assert [answer["label"] for answer in _predictions(client, "/predict", instances=["good", "bad"])] == [
         "positive",
         "negative",
     ]
     assert client.get("/").json()["ready"] is True
     assert client.get("/health").json()["ready"] is True
+
+
+def test_vertex_may_name_one_path_for_both_routes(start_server: Start, reviews: Path) -> None:
+    server = start_server("--package", reviews, AIP_PREDICT_ROUTE="/both", AIP_HEALTH_ROUTE="/both")
+    assert [answer["label"] for answer in _predictions(server.client, "/both", instances=["good"])] == ["positive"]
+    assert server.client.get("/both").json()["ready"] is True
