@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from tunelane_serving.models.classifier import TextClassifier
 from tunelane_serving.package import (
@@ -33,6 +34,10 @@ from tunelane_serving.taxonomy import Label, Taxonomy
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# How long an example takes says what else this machine does.
+settings.register_profile("tunelane", deadline=None)
+settings.load_profile("tunelane")
 
 _MAX_LENGTH_TOKENS = 32
 _LAST_LABEL_WORDS = ("good", "great", "love")
