@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from tunelane_serving.engine.calls import attempt
 from tunelane_serving.engine.desk import Desk, Done, Job
+from tunelane_serving.engine.turns import Turns
 from tunelane_serving.errors import TunelaneError
 from tunelane_serving.models.model import Answer, Item, Model, Prepared
 from tunelane_serving.problems import Overloaded
@@ -23,6 +24,8 @@ _NEWEST_WEIGHT = 0.1
 # Of an item's time, what it may be expected to wait. The rest is for its run, and for the estimate being wrong: where
 # others take the cores meanwhile, an item that was let wait would not be answered in time after all.
 _WAITED_SHARE = 0.75
+# From so many waiting items on, throughput matters more than the next answer's latency.
+_MANY_PER_WORKER = 2
 _STOPPING = "the server is stopping; ask another instance or try again"
 
 
@@ -70,6 +73,7 @@ class Scheduler:
         self._item_s = 0.0
         self._closed = False
         self._desk: Desk | None = None
+        self._turns = Turns(_MANY_PER_WORKER * workers)
         # Daemons, so that a run that hangs never holds up the end of the process.
         self._workers = [
             threading.Thread(target=self._work, name=f"inference-{number}", daemon=True) for number in range(workers)
@@ -149,6 +153,7 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         if desk is None or desk.loop is not loop:
             self._desk = desk = Desk(loop, self.estimated_wait_s)
+        self._turns.look(len(self._queue))
         job = desk.open_job(model, item, done, timeout_s=timeout_s)
         self._admit(job)
         desk.watch(job)

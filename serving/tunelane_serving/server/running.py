@@ -1,15 +1,12 @@
 """The web server at work: from listening to the last answer."""
 
 import asyncio
-import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 from tunelane_serving.errors import InputError
 from tunelane_serving.server.app import create_app
@@ -58,8 +55,6 @@ def run(services: Services, listener: socket.socket, options: Options, environme
     host = f"[{options.host}]" if ":" in options.host else options.host
     print(f"listening on http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201 - a parent waits for it
 
-    _give_way_to_models()
-
     async def serve() -> None:
         asyncio.get_running_loop().set_default_executor(_Threads(_BLOCKING_THREADS, _BLOCKING))
         await server.serve(sockets=[listener])
@@ -77,19 +72,6 @@ def _direct(services: Services, options: Options, aliases: Sequence[tuple[str, s
         or DirectPredictions.path in {alias for alias, _ in aliases}
     )
     return None if needs_application else DirectPredictions(services)
-
-
-def _give_way_to_models() -> None:
-    """Let this thread, the event loop's, take its turn after a model's run instead of interrupting it.
-
-    Where a core is free nothing changes. Where none is, the loop finds several answers to send when its turn comes, and
-    models keep their caches: with 64 clients on 2 cores the loop costs a fifth less so. Threads started by this one are
-    scheduled as ever.
-    """
-    if sys.platform == "linux":
-        # A sandbox may forbid it; then things are as they were.
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
 def is_blocked() -> bool:
