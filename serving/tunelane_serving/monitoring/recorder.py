@@ -26,6 +26,8 @@ _GATHER_S = 0.2
 # The first answers of a cold start do not compete with the import of SQLAlchemy.
 _START_DELAY_S = 1.0
 _FIRST_EVENT_DELAY_S = 0.5
+# A share of the queue so small that it does not run over while SQLAlchemy is imported.
+_FEW = 0.05
 _MIN_BACKOFF_S = 0.5
 _MAX_BACKOFF_S = 15.0
 
@@ -44,7 +46,7 @@ class EventRecorder:
     """
 
     def __init__(
-        self, database: "Database", journal: Path, *, max_waiting: int = 10_000, max_journal_bytes: int = 256 << 20
+        self, database: "Database", journal: Path, *, max_waiting: int = 20_000, max_journal_bytes: int = 256 << 20
     ) -> None:
         """Name the ways; nothing happens before `start`.
 
@@ -131,7 +133,7 @@ class EventRecorder:
             journal.close()
 
     def _run(self) -> None:
-        self._closing.wait(_START_DELAY_S)
+        self._rest(_START_DELAY_S)
         try:
             self._journal.adopt()
         except OSError as error:
@@ -143,7 +145,7 @@ class EventRecorder:
             if not self._queue and not self._journal:
                 continue
             if is_first:
-                self._closing.wait(_FIRST_EVENT_DELAY_S)
+                self._rest(_FIRST_EVENT_DELAY_S)
                 is_first = False
             if time.monotonic() < try_again_at:
                 self._spill()
@@ -157,6 +159,13 @@ class EventRecorder:
             self._refused += len(self._queue)
             self._queue.clear()
         self._journal.close()
+
+    def _rest(self, seconds: float) -> None:
+        """Leave the cores to a server that starts, unless it is at work already: the queue would run over."""
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s and len(self._queue) < _FEW * self._max_waiting:
+            if self._closing.wait(_GATHER_S):
+                return
 
     def _write(self) -> bool:
         """Write everything that waits, the journal first; False as soon as the database is away or the time is up."""

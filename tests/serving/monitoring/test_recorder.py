@@ -587,3 +587,17 @@ def test_a_killed_process_leaves_whole_events_without_gaps(database: Database, t
 @pytest.mark.slow
 def test_processes_killed_at_random_moments_leave_whole_events_without_gaps(database: Database, tmp_path: Path) -> None:
     kill_and_check(database, tmp_path / "journal", 30, seed=100)
+
+
+def test_a_server_that_is_at_work_at_once_does_not_wait_for_a_calm_start(
+    database: Database, start: RecorderFactory, make_event: EventFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "_START_DELAY_S", 1000.0)
+    monkeypatch.setattr(recorder_module, "_FIRST_EVENT_DELAY_S", 1000.0)
+    busy = start(database, max_waiting=100)
+    for _ in range(10):
+        busy.record(make_event())
+    end_s = time.monotonic() + 20
+    while busy.waiting and time.monotonic() < end_s:
+        time.sleep(0.02)
+    assert busy.waiting == 0
