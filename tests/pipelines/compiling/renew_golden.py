@@ -1,7 +1,7 @@
 """Write the golden files: `python tests/pipelines/compiling/renew_golden.py`. Look at the difference before you commit.
 
-Each is a pipeline's IR for one target, every image pinned by a digest, without what says nothing about its meaning: the
-version of kfp, descriptions, and the source text of components.
+Each is a pipeline's IR for one target, Kubeflow's second document within it, every image pinned by a digest, without
+what says nothing about its meaning: the version of kfp, descriptions, and the source text of components.
 """
 
 import json
@@ -47,7 +47,10 @@ def write_golden(directory: Path) -> None:
         images.write_text(json.dumps(pinned))
         for path in compile_files(Path(scratch) / "compiled", images=images):
             if path.parent.name == "pipelines":
-                content = json.dumps(meaning(yaml.safe_load(path.read_text())), indent=1, sort_keys=True)
+                ir, *manifests = yaml.safe_load_all(path.read_text())
+                for manifest in manifests:
+                    ir.update(manifest)
+                content = json.dumps(meaning(ir), indent=1, sort_keys=True)
                 (directory / f"{path.parent.parent.name}-{path.stem}.json").write_text(content + "\n")
 
 

@@ -1,0 +1,107 @@
+"""The connection to an installation: `kfp.Client`, set up so that it waits for nobody and writes nothing."""
+
+import os
+import re
+import warnings
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tunelane_pipelines.settings import KubeflowSettings
+from tunelane_pipelines.targets.errors import NotAllowed
+from tunelane_serving.errors import InputError
+
+if TYPE_CHECKING:
+    from kfp import Client
+
+_CONNECT_TIMEOUT_S = 10.0
+_READ_TIMEOUT_S = 60.0
+
+# With no namespace kfp.Client asks the service whether it has users, five times with pauses, and then writes what it
+# finds to ~/.config/kfp/context.json. With a name it does neither; every call below names its own namespace.
+_NO_QUESTIONS = "named-in-each-call"
+
+# With this variable and no token given as text kfp.Client opens a browser to sign in.
+_SIGN_IN = "KF_PIPELINES_IAP_OAUTH2_CLIENT_ID"
+
+
+class Api:
+    """Kubeflow Pipelines' REST API v2beta1, by the services that kfp.Client generates its own verbs from.
+
+    kfp.Client's verbs would not do: they know no time limit, print links, and take a pipeline from a file alone.
+    https://www.kubeflow.org/docs/components/pipelines/reference/api/kubeflow-pipeline-api-spec/
+    """
+
+    def __init__(self, settings: KubeflowSettings, read_timeout_s: float = _READ_TIMEOUT_S) -> None:
+        """Check the settings; nothing is imported or connected yet.
+
+        Raises:
+            InputError: the host is missing or no URL, or a file cannot be read.
+        """
+        if not settings.host:
+            raise InputError("No Kubeflow host. Set kubeflow.host, as in https://kubeflow.example.org/pipeline.")
+        if not re.match(r"https?://[^/]", settings.host):
+            raise InputError(f"kubeflow.host is {settings.host}: start it with https:// (or http://).")
+        for path in (settings.token_file, settings.ca_file):
+            if path and not os.access(path, os.R_OK):
+                raise InputError(f"Cannot read {path}. Check kubeflow.token_file and kubeflow.ca_file.")
+        self.host = settings.host.rstrip("/")
+        self._settings = settings
+        self._timeouts_s = (_CONNECT_TIMEOUT_S, read_timeout_s)
+
+    def call(self, service: str, verb: str, **arguments: Any) -> Any:
+        """Call `<service>_service_<verb>` of the generated client; arguments that are None are left out.
+
+        Raises:
+            ServiceAway: there is no answer, or one that says to try again.
+            InputError: one of `targets.errors`: the answer is no.
+        """
+        client = self._client
+        from tunelane_pipelines.targets.kubeflow.errors import RAISED, in_words, web_page
+
+        given = {name: value for name, value in arguments.items() if value is not None}
+        api = getattr(client, f"{service}s")
+        send = getattr(api, f"{service}_service_{verb}")
+        try:
+            answer = send(_request_timeout=self._timeouts_s, **given)
+        except RAISED as error:
+            raise in_words(error, self.host, self._settings.namespace, verb.replace("_", " ")) from error
+        if "json" not in (api.api_client.last_response.getheader("content-type") or ""):
+            raise web_page(self.host)
+        return answer
+
+    @cached_property
+    def _client(self) -> "Client":
+        settings = self._settings
+        token = settings.token.get_secret_value()
+        if not token:
+            self._refuse_to_sign_in()
+        from kfp import Client
+        from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            try:
+                client = Client(
+                    host=self.host,
+                    namespace=_NO_QUESTIONS,
+                    existing_token=token or None,
+                    # Read anew for every call: a cluster renews its tokens while a run is watched.
+                    credentials=ServiceAccountTokenVolumeCredentials(str(settings.token_file))
+                    if settings.token_file
+                    else None,
+                    ssl_ca_cert=str(settings.ca_file) if settings.ca_file else None,
+                )
+            except ValueError as error:
+                raise InputError(
+                    f"{Client._LOCAL_KFP_CONTEXT} is broken: {error}. Mend it, or move it away."
+                ) from error
+        # Without this urllib3 repeats calls by itself, and follows a gateway to its page for signing in.
+        client.runs.api_client.rest_client.pool_manager.connection_pool_kw["retries"] = False
+        return client
+
+    def _refuse_to_sign_in(self) -> None:
+        """Refuse where kfp.Client would sooner get a token from a browser or from Google than read a file."""
+        if os.environ.get(_SIGN_IN):
+            raise NotAllowed(f"{_SIGN_IN} is set and there is no kubeflow.token. Set it, or unset the variable.")
+        if re.search(r"\.googleusercontent\.com$", self.host):
+            raise NotAllowed(f"{self.host} needs a token: set kubeflow.token (gcloud auth print-access-token).")
