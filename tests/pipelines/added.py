@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tunelane_pipelines.runs.journal import Journal
-from tunelane_pipelines.runs.record import LOCK, RunRecord, RunState, TaskRecord, read_record, write_record
+from tunelane_pipelines.runs.journal import Entry, Journal
+from tunelane_pipelines.runs.record import LOCK, Remote, RunRecord, RunState, TaskRecord, read_record, write_record
 
 
 def add_run(root: Path, run_id: str, state: RunState = "succeeded", minute: int = 0) -> RunRecord:
@@ -41,3 +41,14 @@ def add_run(root: Path, run_id: str, state: RunState = "succeeded", minute: int 
     write_record(directory, record)
     Journal(root).enter(record, str(directory))
     return read_record(directory)
+
+
+def add_remote(root: Path, run_id: str, state: RunState = "running", resource: str = "", minute: int = 0) -> Entry:
+    """Make the directory, record and row of a run at a service, which started so many minutes after ten."""
+    record = add_run(root, run_id, "running", minute)
+    record.target, record.state = "vertex", state
+    record.remote = Remote(resource, f"https://console/{run_id}") if resource else None
+    write_record(root / "runs" / run_id, record)
+    journal = Journal(root)
+    journal.enter(record, "")
+    return next(entry for entry in journal.entries() if entry.run_id == run_id)

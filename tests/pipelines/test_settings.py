@@ -76,7 +76,13 @@ def test_a_home_directory_is_expanded(monkeypatch, directory):
     ("content", "words"),
     [
         ("rot: here\n", ["No setting 'rot'", "Did you mean 'root'"]),
-        ("zzz: 1\n", ["No setting 'zzz'", "base_model, deployment_uri, registry_uri, root"]),
+        ("zzz: 1\n", ["No setting 'zzz'", "base_model, data, deployment_uri", "registry_uri, root"]),
+        ("gcp: {projct: x}\n", ["No setting 'gcp.projct'", "Did you mean 'project'"]),
+        ("kubeflw: {host: x}\n", ["No setting 'kubeflw'", "Did you mean 'kubeflow'"]),
+        ("model: {epochs: many}\n", ["model.epochs", "'many'"]),
+        ("model: 3\n", ["model"]),
+        ("data: {rows: true}\n", ["data.rows", "a truth value is not a number"]),
+        ("evaluation: {margin: .nan}\n", ["evaluation.margin", "finite"]),
         ("profile: other.yaml\n", ["No setting 'profile'"]),
         ("base_model: [a, b]\n", ["base_model", "['a', 'b']"]),
         ("root: 3\n", ["root", "3"]),
@@ -114,7 +120,89 @@ def test_a_local_deployment_is_a_directory_for_each_model(directory):
         local_deployment(load_settings(deployment_uri="gs://bucket"), "reviews")
 
 
+def test_a_section_is_put_together_from_every_source(directory, monkeypatch):
+    (directory / "profile.yaml").write_text(
+        "gcp: {project: profile, region: profile, service_account: profile, network: profile}\n"
+    )
+    (directory / ".env").write_text("TUNELANE_GCP__REGION=dotenv\nTUNELANE_GCP__SERVICE_ACCOUNT=dotenv\n")
+    monkeypatch.setenv("TUNELANE_GCP__SERVICE_ACCOUNT", "environment")
+    gcp = load_settings(Path("profile.yaml"), gcp={"network": "command line"}).gcp
+    assert (gcp.project, gcp.region, gcp.service_account, gcp.network) == (
+        "profile", "dotenv", "environment", "command line"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["environment", "dotenv"])
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ("TUNELANE_GCP__PROJCT=x", "No setting 'gcp.projct'. Did you mean 'project'?"),
+        ("TUNELANE_GPC__PROJECT=x", "No section 'gpc'. Did you mean 'gcp'?"),
+        ("tunelane_gpc__project=x", "No section 'gpc'. Did you mean 'gcp'?"),
+        ("TUNELANE_MODEL__EPOCHS=many", "model.epochs: Input should be a valid integer"),
+        ('TUNELANE_DATA={"rowz": 3}', "No setting 'data.rowz'. Did you mean 'rows'?"),
+    ],
+)
+def test_a_broken_variable_is_named_with_its_place(variable, words, place, directory, monkeypatch):
+    name, _, value = variable.partition("=")
+    if place == "environment":
+        monkeypatch.setenv(name, value)
+    else:
+        (directory / ".env").write_text(f"{variable}\n")
+    with pytest.raises(InputError) as caught:
+        load_settings()
+    message = str(caught.value)
+    assert message.startswith(f"{name.upper()} ({'.env' if place == 'dotenv' else 'environment'}): ")
+    assert words in message
+    assert "\n" not in message
+
+
+def test_a_section_that_is_no_json_is_named(monkeypatch):
+    monkeypatch.setenv("TUNELANE_GCP__LABELS", "team")
+    with pytest.raises(InputError, match="The variables of gcp cannot be read"):
+        load_settings()
+
+
+def test_a_profile_goes_by_its_name_in_profiles(directory, monkeypatch):
+    (directory / "profiles").mkdir()
+    for name in ("dev", "prod"):
+        (directory / "profiles" / f"{name}.yaml").write_text(f"gcp: {{project: {name}}}\n")
+    assert load_settings(Path("prod")).gcp.project == "prod"
+    assert load_settings(Path("prod")).profile == Path("profiles/prod.yaml")
+    assert load_settings(Path("profiles/dev.yaml")).gcp.project == "dev"
+    monkeypatch.setenv("TUNELANE_PROFILE", "dev")
+    assert load_settings().gcp.project == "dev"
+    with pytest.raises(InputError, match=r"No profile 'prd'. Did you mean 'prod'\?"):
+        load_settings(Path("prd"))
+    (directory / "prod").write_text("gcp: {project: here}\n")
+    assert load_settings(Path("prod")).gcp.project == "here", "a file of that very name comes first"
+
+
+def test_without_profiles_a_name_says_where_one_would_lie():
+    with pytest.raises(InputError, match=r"No profile 'prod': there is no profiles/prod.yaml"):
+        load_settings(Path("prod"))
+
+
+@pytest.mark.parametrize("source", ["profile", "environment", "section"])
+def test_no_message_and_no_print_shows_a_secret(source, directory, monkeypatch):
+    token = "a-token-of-the-cluster"  # noqa: S105 - it opens nothing
+    monkeypatch.setenv("TUNELANE_KUBEFLOW__TOKEN", token)
+    settings = load_settings()
+    assert settings.kubeflow.token.get_secret_value() == token
+    assert token not in repr(settings) + str(settings.model_dump()) + settings.model_dump_json()
+    monkeypatch.delenv("TUNELANE_KUBEFLOW__TOKEN")
+    if source == "profile":
+        (directory / "profile.yaml").write_text(f"kubeflow: {{token: [{token}]}}\n")
+    elif source == "environment":
+        monkeypatch.setenv("TUNELANE_KUBEFLOW", f'{{"token": ["{token}"]}}')
+    else:
+        (directory / "profile.yaml").write_text(f"kubeflow: {token}\n")
+    with pytest.raises(InputError) as caught:
+        load_settings(None if source == "environment" else Path("profile.yaml"))
+    assert token not in str(caught.value)
+
+
 def test_importing_settings_pays_for_no_heavy_package():
     script = "import sys, tunelane_pipelines.settings; print(*sys.modules)"
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert not {"kfp", "mlflow", "torch", "numpy"} & set(finished.stdout.split())
+    assert not {"kfp", "mlflow", "torch", "numpy", "google.auth", "grpc"} & set(finished.stdout.split())

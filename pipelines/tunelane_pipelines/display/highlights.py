@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from tunelane_pipelines.runs.figures import agreement, headline, measures, verdict_of
-from tunelane_pipelines.runs.record import LOG, PARAMETERS, REPORT, RunRecord, TaskRecord
+from tunelane_pipelines.runs.record import ENDED, LOCAL, LOG, PARAMETERS, REPORT, RunRecord, TaskRecord
 
 _MEASURES_BY_COMPONENT = {
     "build_dataset": "{rows_train:,.0f} train, {rows_valid:,.0f} valid, {rows_test:,.0f} test",
@@ -40,8 +40,8 @@ def highlight(task: TaskRecord) -> str:
 
 
 def summary(record: RunRecord, directory: Path) -> list[tuple[str, str]]:
-    """What a finished run came to, as names and values: figures, verdict, where things lie."""
-    return [*_figures(record), *_places(record, directory)]
+    """What a run came to, as names and values: figures, verdict, where things lie."""
+    return [*_figures(record), *_remote(record), *_places(record, directory)]
 
 
 def _figures(record: RunRecord) -> list[tuple[str, str]]:
@@ -50,13 +50,22 @@ def _figures(record: RunRecord) -> list[tuple[str, str]]:
     if verdict is not None:
         rows += [("Verdict", verdict.name), ("", verdict.sentence)]
     if record.state != "succeeded":
-        rows += [("State", record.state), ("", record.error)]
+        rows += [("State", record.state), *([("", record.error)] if record.error else [])]
     rows += [(name, f"{value} ({note})" if note else value) for name, value, note in headline(record)]
     smoke = record.task("smoke-test")
     if smoke is not None and smoke.state == "succeeded":
         text, label = smoke.metrics.get("text"), smoke.metrics.get("label")
         rows.append(("Served", f'"{text}" → {label} ({measures(smoke).get("confidence", 0):.2f})'))
     return rows
+
+
+def _remote(record: RunRecord) -> list[tuple[str, str]]:
+    if record.remote is None:
+        return []
+    rows = [("Console", record.remote.console_url), ("Schedule", record.remote.schedule)]
+    failed = next((task for task in record.tasks if task.state == "failed" and task.log_url), None)
+    rows.append(("Log", failed.log_url if failed else ""))
+    return [(name, value) for name, value in rows if value]
 
 
 def _places(record: RunRecord, directory: Path) -> list[tuple[str, str]]:
@@ -77,8 +86,10 @@ def _places(record: RunRecord, directory: Path) -> list[tuple[str, str]]:
 
 
 def next_command(record: RunRecord, directory: Path, root: Path) -> str:
-    """The command to type after a run: serve what it made or met, or run it again as it was."""
+    """The command to type after a run: serve what it made or met, or run it again as it was; or go on with it."""
     at = "" if root == Path.cwd() / ".tunelane" else f" --root {shlex.quote(str(short(root)))}"
+    if record.target != LOCAL:
+        return _next_remote(record, directory, at)
     if record.state != "succeeded":
         again = shlex.quote(str(short(directory / PARAMETERS)))
         return f"tunelane run{at} {record.pipeline} --config {again}"
@@ -89,6 +100,17 @@ def next_command(record: RunRecord, directory: Path, root: Path) -> str:
     if package is None:
         return f"tunelane runs list{at}"
     return f"tunelane serve --package {shlex.quote(str(short(directory / package.path)))}"
+
+
+def _next_remote(record: RunRecord, directory: Path, at: str) -> str:
+    if record.state == "needs-resume":
+        return f"tunelane runs resume{at} {record.run_id}"
+    if record.state not in ENDED:
+        return f"tunelane runs watch{at} {record.run_id}"
+    if record.state == "succeeded" or not (directory / PARAMETERS).exists():
+        return f"tunelane runs logs{at} {record.run_id}"
+    again = shlex.quote(str(short(directory / PARAMETERS)))
+    return f"tunelane submit{at} {record.pipeline} --target {record.target} --config {again}"
 
 
 def duration(seconds: float) -> str:

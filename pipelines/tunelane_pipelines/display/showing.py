@@ -11,10 +11,17 @@ from tunelane_pipelines.display.highlights import duration, next_command, short,
 from tunelane_pipelines.display.rows import print_rows
 from tunelane_pipelines.runs.finding import find_run, list_runs
 from tunelane_pipelines.runs.journal import Entry
-from tunelane_pipelines.runs.record import RECORD, RunRecord, read_record
+from tunelane_pipelines.runs.reconciling import Opener, recorded, seen
+from tunelane_pipelines.runs.record import ENDED, RECORD, RunRecord
+from tunelane_pipelines.targets.clock import Clock
+from tunelane_serving.contract import encode
+from tunelane_serving.errors import ContractError, TunelaneError
 
 _PIPE_COLUMNS = 250
 _HEAD = ("RUN", "STATE", "STARTED", "TIME", "MODEL", "VERDICT", "MACRO-F1")
+_REMOTE_HEAD = (*_HEAD, "TARGET", "SCHEDULE")
+# Of each call: who looks at a run waits some seconds, not minutes.
+_ATTEMPTS = 3
 
 
 def print_list(root: Path, limit: int, *, as_json: bool) -> None:
@@ -27,27 +34,41 @@ def print_list(root: Path, limit: int, *, as_json: bool) -> None:
     if not entries:
         typer.echo(f"No runs below {short(root)} yet. Start one: tunelane run train-classifier --config sentiment")
         return
-    rows = [_HEAD, *(_cells(entry) for entry in entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    if any(entry.is_remote for entry in entries):
+        rows = [_REMOTE_HEAD, *((*_cells(entry), *_remote_cells(entry)) for entry in entries)]
+    else:
+        rows = [_HEAD, *(_cells(entry) for entry in entries)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def print_run(root: Path, name: str, *, as_json: bool) -> None:
+def print_run(root: Path, name: str, opener: Opener, clock: Clock, *, as_json: bool) -> None:
     """Print the run called `name`: its tree and its figures, or its record as it stands in `run.json`.
+
+    Of a remote run that goes on its service is asked; where that does not answer, a line on stderr says so.
 
     Raises:
         InputError: there is no such run.
     """
     entry = find_run(root, name)
     directory = Path(entry.place)
-    if as_json:
+    if as_json and not entry.is_remote:
         typer.echo((directory / RECORD).read_text(encoding="utf-8"), nl=False)
         return
-    record = read_record(directory)
+    try:
+        record = seen(root, entry, opener, clock, attempts=_ATTEMPTS)
+    except ContractError:
+        raise
+    except TunelaneError as error:
+        typer.echo(f"{entry.target}: {error} This is what is known here.", err=True)
+        record = recorded(entry)
+    if as_json:
+        typer.echo(msgspec.json.format(encode(record), indent=2).decode())
+        return
     is_plain = not sys.stdout.isatty()
     _print_tree(record, is_plain)
-    if record.state == "running":
+    if record.state not in ENDED and not entry.is_remote:
         return
     rows = [*summary(record, directory), ("Next", next_command(record, directory, root))]
     typer.echo("")
@@ -74,6 +95,10 @@ def _cells(entry: Entry) -> tuple[str, ...]:
     f1 = "" if entry.macro_f1 is None else f"{entry.macro_f1:.3f}"
     # A run's row is written when it starts and when it ends.
     age_s = (datetime.now(UTC) - entry.started_at).total_seconds()
-    wall_s = age_s if entry.state == "running" else entry.wall_s
+    wall_s = entry.wall_s if entry.state in ENDED else max(age_s, 0.0)
     started = f"{entry.started_at.astimezone():%Y-%m-%d %H:%M}"
     return entry.run_id, entry.state, started, duration(wall_s), entry.model, entry.decision, f1
+
+
+def _remote_cells(entry: Entry) -> tuple[str, str]:
+    return entry.target, entry.schedule.rpartition("/")[2]

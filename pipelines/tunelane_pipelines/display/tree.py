@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunelane_pipelines.display.highlights import duration, highlight
-from tunelane_pipelines.runs.record import Progress, RunRecord, TaskRecord
+from tunelane_pipelines.runs.record import ENDED, Progress, RunRecord, TaskRecord
 
 _GLYPHS = {
     "pending": ("○", "dim"),
@@ -18,7 +18,16 @@ _GLYPHS = {
     "skipped": ("·", "dim"),
     "interrupted": ("◼", "yellow"),
 }
-_STATE_STYLES = {"running": "cyan", "succeeded": "green", "failed": "bold red", "interrupted": "yellow"}
+_STATE_STYLES = {
+    "submitting": "cyan",
+    "needs-resume": "bold yellow",
+    "pending": "cyan",
+    "running": "cyan",
+    "succeeded": "green",
+    "failed": "bold red",
+    "interrupted": "yellow",
+    "cancelled": "yellow",
+}
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FRAMES_PER_S = 5
 _BAR_WIDTH = 12
@@ -33,7 +42,7 @@ def tree(record: RunRecord, *, is_live: bool = False, now: datetime | None = Non
         now: the time that running tasks are counted to; the present unless given.
     """
     now = now or datetime.now(UTC)
-    wall_s = (now - record.started_at).total_seconds() if record.state == "running" else record.wall_s
+    wall_s = record.wall_s if record.state in ENDED else max((now - record.started_at).total_seconds(), 0.0)
     head = Text.assemble(
         (record.display_name, "bold"),
         "  ",

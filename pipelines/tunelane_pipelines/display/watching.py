@@ -1,7 +1,6 @@
-"""`tunelane runs watch`: a run that another process carries on, followed by its record."""
+"""`tunelane runs watch`: a run that another process or a service carries on, followed by its record."""
 
 import sys
-import time
 from pathlib import Path
 
 import typer
@@ -9,51 +8,70 @@ import typer
 from tunelane_pipelines.display.interface import Display
 from tunelane_pipelines.display.plain import PlainDisplay
 from tunelane_pipelines.runs.finding import find_run
-from tunelane_pipelines.runs.record import RunRecord, read_record
+from tunelane_pipelines.runs.reconciling import Opener, seen
+from tunelane_pipelines.runs.record import ENDED, LOCAL, RunRecord
+from tunelane_pipelines.targets.clock import Clock
 
 _POLL_S = 0.5
+# Services count what they are asked, and their tasks take minutes.
+_REMOTE_POLL_S = 5.0
+# Of each call, over some four minutes: a service that restarts ends no watch.
+_ATTEMPTS = 12
 
 
-def watch_run(root: Path, name: str) -> bool:
-    """Show the run called `name` until it has ended; says whether it succeeded.
+def watch_run(root: Path, name: str, opener: Opener, clock: Clock) -> bool:
+    """Show the run called `name` until it has ended; says whether it succeeded. Ctrl-C ends the watching, not the run.
 
     Raises:
         InputError: there is no such run, or it left nothing since the input ended it.
+        ServiceAway: the service of a remote run did not answer for minutes.
+        typer.Exit: with 130, after Ctrl-C.
     """
     run_id = find_run(root, name).run_id
-    if sys.stdout.isatty():
-        from rich.console import Console
-
-        from tunelane_pipelines.display.live import LiveDisplay
-
-        with LiveDisplay(Console()) as display:
-            record = _follow(root, run_id, display)
-    else:
-        record = _follow(root, run_id, PlainDisplay())
+    try:
+        record = _shown(root, run_id, opener, clock)
+    except KeyboardInterrupt:
+        typer.echo(f"The run goes on. Watch it again: tunelane runs watch {run_id}", err=True)
+        raise typer.Exit(130) from None
     if record.error:
         # As `tunelane run` ends in such a case.
         typer.echo(f"tunelane: {record.error}", err=True)
     return record.state == "succeeded"
 
 
-def _follow(root: Path, run_id: str, display: Display) -> RunRecord:
+def _shown(root: Path, run_id: str, opener: Opener, clock: Clock) -> RunRecord:
+    if not sys.stdout.isatty():
+        return _follow(root, run_id, PlainDisplay(), opener, clock)
+    from rich.console import Console
+
+    from tunelane_pipelines.display.live import LiveDisplay
+
+    with LiveDisplay(Console()) as display:
+        return _follow(root, run_id, display, opener, clock)
+
+
+def _follow(root: Path, run_id: str, display: Display, opener: Opener, clock: Clock) -> RunRecord:
     """Poll the record, and tell the display what changed since the last look; gives the record at the end."""
     # One object, changed in place, as a run's own display has it.
-    record = read_record(Path(find_run(root, run_id).place))
+    record = _look(root, run_id, opener, clock)
     display.run_started(record)
-    seen: dict[str, tuple[str, str]] = {}
+    told: dict[str, tuple[str, str]] = {}
     while True:
         for task in record.tasks:
-            state, line = seen.get(task.name, ("pending", ""))
+            state, line = told.get(task.name, ("pending", ""))
             if task.state not in (state, "skipped"):
                 display.task_changed(task)
             if task.last_line not in ("", line) and task.state == "running":
                 display.task_said(task, task.last_line)
-            seen[task.name] = task.state, task.last_line
-        if record.state != "running":
+            told[task.name] = task.state, task.last_line
+        if record.state in ENDED or record.state == "needs-resume":
             return record
-        time.sleep(_POLL_S)
-        # Found anew each time: that is where a run whose command was killed is seen to be interrupted.
-        latest = read_record(Path(find_run(root, run_id).place))
+        clock.sleep(_POLL_S if record.target == LOCAL or record.state == "submitting" else _REMOTE_POLL_S)
+        latest = _look(root, run_id, opener, clock)
         for field in record.__struct_fields__:
             setattr(record, field, getattr(latest, field))
+
+
+def _look(root: Path, run_id: str, opener: Opener, clock: Clock) -> RunRecord:
+    # Found anew each time: that is where a run whose command was killed is seen to be interrupted.
+    return seen(root, find_run(root, run_id), opener, clock, attempts=_ATTEMPTS)

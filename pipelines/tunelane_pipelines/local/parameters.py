@@ -14,6 +14,7 @@ from tunelane_components.gate.gate import check_thresholds
 from tunelane_components.parity.comparison import ParityBounds
 from tunelane_components.train.lora import LoraOptions
 from tunelane_pipelines.catalog import load_pipeline
+from tunelane_pipelines.defaults import default_parameters
 from tunelane_pipelines.local.configs import config_path
 from tunelane_pipelines.local.runner import check_paths
 from tunelane_pipelines.parameters import check_parameters, parse_assignments, read_config
@@ -39,13 +40,16 @@ def local_parameters(pipeline: str, *, config: str, assignments: list[str], sett
         **({"base_model": settings.base_model} if pipeline == "train-classifier" else {}),
     }
     given = {name: value for name, value in defaults.items() if name in known}
+    given |= default_parameters(pipeline, known, settings)
     if config:
         given |= read_config(config_path(config))
     parameters = check_parameters(function, given, parse_assignments(assignments))
     check_paths(settings.root, parameters)
     is_transformed = parameters.get("source_format", "") in transformer_names()
-    _check_text(parameters)
-    _check_ahead(parameters)
+    check_text(parameters)
+    check_ahead(parameters)
+    if "deployment_uri" in parameters:
+        open_deployer(parameters["deployment_uri"])
     for name in _PATH_PARAMETERS:
         # What a transformer reads need not be files: only it knows.
         if parameters.get(name) and not (is_transformed and name in _DATA_PARAMETERS):
@@ -55,20 +59,27 @@ def local_parameters(pipeline: str, *, config: str, assignments: list[str], sett
     return parameters
 
 
-def _check_text(parameters: Mapping[str, Any]) -> None:
-    """Refuse bytes that are no text: a shell passes them on, and no JSON file could hold them."""
+def check_text(parameters: Mapping[str, Any]) -> None:
+    """Refuse bytes that are no text: a shell passes them on, and no JSON file could hold them.
+
+    Raises:
+        InputError: names the first such parameter.
+    """
     for name, value in parameters.items():
         if isinstance(value, str) and value != value.encode(errors="ignore").decode():
             raise InputError(f"Parameter {name} is not UTF-8: {value!r}. Rename it, or what it names.")
 
 
-def _check_ahead(parameters: Mapping[str, Any]) -> None:
-    """Let the tasks from the training on refuse their parameters now, rather than when their turn comes."""
+def check_ahead(parameters: Mapping[str, Any]) -> None:
+    """Let the tasks from the training on refuse their parameters now, rather than when their turn comes.
+
+    Raises:
+        InputError: one is out of its bounds.
+    """
     ParityBounds(min_agreement=parameters["min_agreement"], min_f1_delta=parameters["min_f1_delta"])
     if "minimum_f1" in parameters:
         LoraOptions(**{field.name: parameters[field.name] for field in fields(LoraOptions)})
         check_thresholds(parameters["minimum_f1"], parameters["margin"], parameters["minimum_support"])
-        open_deployer(parameters["deployment_uri"])
 
 
 def _located(name: str, value: str) -> str:

@@ -28,6 +28,7 @@ from tunelane_pipelines.runs.record import (
     LOCAL,
     LOCK,
     LOG,
+    SCHEDULE_VARIABLE,
     RunRecord,
     RunState,
     TaskRecord,
@@ -144,6 +145,7 @@ def _new_record(pipeline: str, parameters: Mapping[str, Any], command: str, star
         parameters=mask_values(parameters),
         versions=versions(),
         machine=machine(),
+        schedule=os.environ.get(SCHEDULE_VARIABLE, ""),
         tasks=tuple(
             TaskRecord(task.name, task.display_name, task.component, task.needs, task.branch) for task in dag.tasks
         ),

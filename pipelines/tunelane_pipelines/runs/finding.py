@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tunelane_pipelines.nearest import no_such
 from tunelane_pipelines.runs.journal import Entry, Journal
-from tunelane_pipelines.runs.record import LOCAL, LOCK, RECORD, read_record, write_record
+from tunelane_pipelines.runs.record import LOCK, RECORD, read_record, write_record
 from tunelane_serving.errors import ContractError, InputError
 from tunelane_serving.files import locked_if_free
 
@@ -14,12 +14,13 @@ LATEST = "latest"
 def list_runs(root: Path) -> list[Entry]:
     """Every run below the root, the newest first.
 
-    Those whose command was killed are marked as interrupted; those whose directory was removed are forgotten.
+    Those whose command was killed are marked as interrupted, or as in need of a resume where the command was about to
+    submit them; local ones whose directory was removed are forgotten. No service is asked.
     """
     journal = Journal(root)
     entries = journal.entries()
     # Each is tried: no generator, which would stop at the first.
-    settled = [_settle(journal, entry) for entry in entries if entry.target == LOCAL]
+    settled = [_settle(journal, entry) for entry in entries if not entry.is_remote or entry.state == "submitting"]
     return journal.entries() if any(settled) else entries
 
 
@@ -45,16 +46,22 @@ def find_run(root: Path, name: str) -> Entry:
     return found[0]
 
 
+def unclear(why: str, run_id: str) -> str:
+    """Say why it is not known whether a run started, and how to go on."""
+    return f"{why.rstrip('.')}. Whether the run started is not known; go on with: tunelane runs resume {run_id}"
+
+
 def _settle(journal: Journal, entry: Entry) -> bool:
     """Put a run's row right; says whether it was wrong.
 
-    A run that is marked as running has lost its command if the kernel freed the lock which that held.
+    A run that is marked as running or submitting has lost its command if the kernel freed the lock which that held.
     """
     directory = Path(entry.place)
     if not directory.exists():
+        # Of a submission: nothing can have been sent that the service's own list does not bring back.
         journal.forget(entry.run_id)
         return True
-    if entry.state != "running":
+    if entry.state not in ("running", "submitting"):
         return False
     with locked_if_free(directory / LOCK) as is_free:
         if not is_free:
@@ -67,7 +74,10 @@ def _settle(journal: Journal, entry: Entry) -> bool:
         except ContractError:
             # Written by a newer release, or by hand: one such run must not hide the others.
             return False
-        if record.state == "running":
+        if record.state == "submitting":
+            record.state, record.error = "needs-resume", unclear("The submission was cut short.", entry.run_id)
+            write_record(directory, record)
+        elif record.state == "running" and not entry.is_remote:
             record.finish("interrupted", "The command was killed; the run's tasks ended with it.")
             write_record(directory, record)
         journal.enter(record, entry.place)

@@ -1,19 +1,19 @@
 """The journal of runs: one SQLite file below the root, one row a run, wherever it runs."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from tunelane_pipelines.runs.record import LOCAL, RunRecord
+from tunelane_pipelines.runs.record import LOCAL, RunRecord, RunState
 from tunelane_serving.errors import InputError, TunelaneError
 
 JOURNAL = "journal.db"
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
+_SCHEMA_VERSION = 2
+_FIRST_SCHEMA = """
 CREATE TABLE runs (
     run_id TEXT PRIMARY KEY,
     pipeline TEXT NOT NULL,
@@ -28,19 +28,31 @@ CREATE TABLE runs (
     error TEXT NOT NULL
 )
 """
+# What took each version to the next.
+_CHANGES = {
+    0: (_FIRST_SCHEMA,),
+    1: (
+        "ALTER TABLE runs ADD COLUMN resource TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN console_url TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN schedule TEXT NOT NULL DEFAULT ''",
+        "CREATE TABLE looks (target TEXT PRIMARY KEY, tried_at TEXT NOT NULL, looked_at TEXT)",
+    ),
+}
 _WAIT_S = 30.0
 
 
 class Entry(NamedTuple):
-    """A run as the journal has it. `place` is the run's directory, or where a remote one can be looked at.
+    """A run as the journal has it.
 
-    Where a local run lies follows from its id: a root that was moved or copied is as good as before.
+    `place` is the run's directory. It follows from the run's id: a root that was moved or copied is as good as before.
+    A run that others started has none until it is looked at. `resource` is the service's name of a remote run, empty
+    until it is known; `console_url` is where people look at it; `schedule` is the resource of what started it.
     """
 
     run_id: str
     pipeline: str
     target: str
-    state: str
+    state: RunState
     started_at: datetime
     wall_s: float
     model: str
@@ -48,6 +60,43 @@ class Entry(NamedTuple):
     macro_f1: float | None
     place: str
     error: str
+    resource: str = ""
+    console_url: str = ""
+    schedule: str = ""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a service carries it on."""
+        return self.target != LOCAL
+
+
+class Look(NamedTuple):
+    """When a service's own list was last asked for, and when it last answered; None for never."""
+
+    tried_at: datetime | None
+    looked_at: datetime | None
+
+
+def entry_of(record: RunRecord, place: str) -> Entry:
+    """The row of a run whose record is known."""
+    evaluated = record.task("evaluate-model")
+    remote = record.remote
+    return Entry(
+        record.run_id,
+        record.pipeline,
+        record.target,
+        record.state,
+        record.started_at,
+        record.wall_s,
+        str(record.parameters.get("model_name", "")),
+        record.decision,
+        evaluated.metrics.get("macro_f1") if evaluated else None,
+        place,
+        record.error,
+        remote.resource if remote else "",
+        remote.console_url if remote else "",
+        remote.schedule if remote else record.schedule,
+    )
 
 
 class Journal:
@@ -63,22 +112,17 @@ class Journal:
 
     def enter(self, record: RunRecord, place: str) -> None:
         """Write a run's row, new or again."""
-        evaluated = record.task("evaluate-model")
-        row = (
-            record.run_id,
-            record.pipeline,
-            record.target,
-            record.state,
-            record.started_at.isoformat(),
-            record.wall_s,
-            str(record.parameters.get("model_name", "")),
-            record.decision,
-            evaluated.metrics.get("macro_f1") if evaluated else None,
-            place,
-            record.error,
-        )
+        self.put([entry_of(record, place)])
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Write rows, new or again, all of them or none."""
+        rows = [entry._replace(started_at=entry.started_at.isoformat()) for entry in entries]  # type: ignore[arg-type]
+        marks = ", ".join("?" * len(Entry._fields))
         with self._open() as connection:
-            connection.execute(f"INSERT OR REPLACE INTO runs VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
+            connection.executemany(
+                f"INSERT OR REPLACE INTO runs ({', '.join(Entry._fields)}) VALUES ({marks})",  # noqa: S608
+                rows,
+            )
 
     def forget(self, run_id: str) -> None:
         """Take a run's row out: it left nothing."""
@@ -90,12 +134,38 @@ class Journal:
         if not self.path.exists():
             return []
         with self._open() as connection:
-            rows = connection.execute("SELECT * FROM runs ORDER BY started_at DESC, run_id DESC").fetchall()
+            rows = connection.execute(
+                f"SELECT {', '.join(Entry._fields)} FROM runs ORDER BY started_at DESC, run_id DESC"  # noqa: S608
+            ).fetchall()
         return [self._entry(Entry(*row)) for row in rows]
 
+    def place(self, run_id: str) -> Path:
+        """The directory of a run."""
+        return self.path.parent / run_id
+
+    def tried(self, target: str, at: datetime) -> None:
+        """Note that a target's own list is asked for."""
+        self._note("INSERT INTO looks VALUES (?1, ?2, NULL) ON CONFLICT DO UPDATE SET tried_at = ?2", target, at)
+
+    def looked(self, target: str, at: datetime) -> None:
+        """Note that a target's own list was read."""
+        self._note("INSERT OR REPLACE INTO looks VALUES (?1, ?2, ?2)", target, at)
+
+    def look(self, target: str) -> Look:
+        """When a target's own list was last asked for and last read."""
+        if not self.path.exists():
+            return Look(None, None)
+        with self._open() as connection:
+            row = connection.execute("SELECT tried_at, looked_at FROM looks WHERE target = ?", (target,)).fetchone()
+        return Look(*(datetime.fromisoformat(at) if at else None for at in row or (None, None)))
+
+    def _note(self, statement: str, target: str, at: datetime) -> None:
+        with self._open() as connection:
+            connection.execute(statement, (target, at.isoformat()))
+
     def _entry(self, row: Entry) -> Entry:
-        place = str(self.path.parent / row.run_id) if row.target == LOCAL else row.place
-        return row._replace(started_at=datetime.fromisoformat(str(row.started_at)), place=place)
+        started_at = datetime.fromisoformat(str(row.started_at))
+        return row._replace(started_at=started_at, place=str(self.place(row.run_id)))
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -118,9 +188,13 @@ class Journal:
             connection.close()
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Bring an older journal to this release's form, in the transaction that it is wanted for."""
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > _SCHEMA_VERSION:
             raise TunelaneError(f"{self.path} was written by a newer release. Upgrade tunelane.")
-        if found == 0:
-            connection.execute(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        if found == _SCHEMA_VERSION:
+            return
+        for version in range(found, _SCHEMA_VERSION):
+            for change in _CHANGES[version]:
+                connection.execute(change)
+        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")

@@ -16,10 +16,21 @@ REPORT = "report.html"
 ARTIFACTS = "artifacts"
 LOCK = "run.lock"
 
-LOCAL = "local"
-"""The target of runs on this machine; each lies in `runs/ID` below the root."""
+SCHEDULE_VARIABLE = "TUNELANE_SCHEDULE"
+"""What tells `tunelane run` which schedule of this machine it is started by."""
 
-RunState = Literal["running", "succeeded", "failed", "interrupted"]
+LOCAL = "local"
+"""The target of runs on this machine."""
+
+RunState = Literal[
+    "submitting", "needs-resume", "pending", "running", "succeeded", "failed", "interrupted", "cancelled"
+]
+"""Where a run is. `submitting`: on its way to a service; `needs-resume`: whether it got there is not known; `pending`:
+it got there and has not begun. A local run begins as `running`."""
+
+ENDED: frozenset[RunState] = frozenset({"succeeded", "failed", "interrupted", "cancelled"})
+"""The states that nothing comes after."""
+
 TaskState = Literal["pending", "running", "succeeded", "failed", "skipped", "interrupted"]
 
 
@@ -57,7 +68,7 @@ class TaskRecord(msgspec.Struct, forbid_unknown_fields=True):
 
     `wall_s` is the time from start to end, `stage_s` the part of it in which the stage did its own work, and `exit_s`
     the part in which its process, done with that, handed back its memory; what is left is the runner's. `outputs` are
-    output parameters. `last_line` is the last thing that it said.
+    output parameters. `last_line` is the last thing that it said, `log_url` where a service shows the log.
     """
 
     name: str
@@ -77,6 +88,7 @@ class TaskRecord(msgspec.Struct, forbid_unknown_fields=True):
     error: str = ""
     last_line: str = ""
     progress: Progress | None = None
+    log_url: str = ""
 
     def artifact(self, name: str) -> Artifact | None:
         """The artifact of that name, or None."""
@@ -100,11 +112,20 @@ class Overhead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total_s: float
 
 
+class Remote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A run at a service: the service's own name of it, where people look at it, and the schedule that started it."""
+
+    resource: str
+    console_url: str = ""
+    schedule: str = ""
+
+
 class RunRecord(msgspec.Struct, forbid_unknown_fields=True):
     """A run and its tasks, in the order of the DAG.
 
     `parameters` are all of the pipeline's, passwords masked. `command` is what was typed. `versions` and `machine` say
-    what it ran with and on.
+    what it ran with and on; of a remote run, what it was submitted with and from. `remote` is None for a local run, and
+    for one that no service is known to have. `schedule` names the schedule of this machine that started a local run.
     """
 
     run_id: str
@@ -121,7 +142,9 @@ class RunRecord(msgspec.Struct, forbid_unknown_fields=True):
     wall_s: float = 0.0
     error: str = ""
     overhead: Overhead | None = None
-    version: Literal[1] = 1
+    remote: Remote | None = None
+    schedule: str = ""
+    version: Literal[1, 2] = 2
 
     def task(self, name: str) -> TaskRecord | None:
         """The task of that name, or None."""
@@ -142,7 +165,7 @@ class RunRecord(msgspec.Struct, forbid_unknown_fields=True):
         ended_at = self.started_at + timedelta(seconds=self.wall_s)
         for task in self.tasks:
             if task.state == "running":
-                task.state = "interrupted" if state == "interrupted" else "failed"
+                task.state = "interrupted" if state in ("interrupted", "cancelled") else "failed"
                 task.wall_s = max(round((ended_at - (task.started_at or ended_at)).total_seconds(), 3), 0.0)
                 task.stage_s = task.wall_s
             elif task.state == "pending":

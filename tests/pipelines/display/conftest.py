@@ -7,7 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.pipelines.service import FakeClock, Service
 from tunelane_pipelines.runs.record import Progress, RunRecord, TaskRecord
+from tunelane_pipelines.submitting.sending import submit_run
+from tunelane_pipelines.targets.target import Submission
 from tunelane_serving.contract import read
 
 _GOLDEN = Path(__file__).parents[1] / "runs" / "golden" / "run_v1.json"
@@ -94,3 +97,22 @@ def ended(training: RunRecord) -> Callable[[str], RunRecord]:
         return training
 
     return end
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that stands still while nobody sleeps."""
+    return FakeClock()
+
+
+@pytest.fixture
+def service(tmp_path: Path, clock: FakeClock) -> Service:
+    """A service without runs."""
+    return Service(tmp_path / "service.json", clock)
+
+
+@pytest.fixture
+def submitted(tmp_path: Path, service: Service, clock: FakeClock) -> RunRecord:
+    """A run that was sent to the service."""
+    submission = Submission("remote-1", "train-classifier", "Train classifier", {}, {"model_name": "tickets"})
+    return submit_run(submission, tmp_path, service, clock, command="")

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.pipelines.added import add_run
+from tests.pipelines.service import no_target
 from tunelane_pipelines.display.showing import print_list, print_run
 from tunelane_pipelines.runs.journal import Journal
 from tunelane_pipelines.runs.record import LOCK, RECORD, RunRecord, write_record
+from tunelane_pipelines.targets.clock import SystemClock
 from tunelane_serving.files import locked
 
 
@@ -60,14 +62,14 @@ def test_a_run_that_goes_on_is_counted_up_to_now(root: Path, capsys: pytest.Capt
         print_list(root, 20, as_json=False)
         (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("live")]
         assert " h " in line, "it started in the past"
-        print_run(root, "live", as_json=False)
+        print_run(root, "live", no_target, SystemClock(), as_json=False)
         said = capsys.readouterr().out
     assert "● Build dataset" in said
     assert "State" not in said, "there is nothing to sum up yet"
 
 
 def test_a_run_is_shown_as_its_tree_and_its_figures(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_run(root, "latest", as_json=False)
+    print_run(root, "latest", no_target, SystemClock(), as_json=False)
     said = capsys.readouterr().out
     assert "✓ Fine-tune with LoRA    1 min 45 s  validation macro-F1 0.872" in said
     assert "\nVerdict" in said and "\nNext" in said
@@ -75,14 +77,14 @@ def test_a_run_is_shown_as_its_tree_and_its_figures(root: Path, capsys: pytest.C
 
 
 def test_a_run_that_failed_says_why_and_how_to_run_it_again(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_run(root, "run-a", as_json=False)
+    print_run(root, "run-a", no_target, SystemClock(), as_json=False)
     said = capsys.readouterr().out
     assert "✗ Build dataset" in said and "It went wrong." in said
     assert f"\nNext   tunelane run --root {root} train-classifier --config {root}/runs/run-a/parameters.yaml" in said
 
 
 def test_a_run_as_json_is_its_record(root: Path, promoted: RunRecord, capsys: pytest.CaptureFixture[str]) -> None:
-    print_run(root, "latest", as_json=True)
+    print_run(root, "latest", no_target, SystemClock(), as_json=True)
     assert capsys.readouterr().out == (root / "runs" / promoted.run_id / RECORD).read_text()
 
 
@@ -90,7 +92,7 @@ def test_paths_are_shown_as_they_would_be_typed_here(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(root)
-    print_run(root, "latest", as_json=False)
+    print_run(root, "latest", no_target, SystemClock(), as_json=False)
     assert str(root) not in capsys.readouterr().out
     shutil.rmtree(root / "runs")
     print_list(root, 20, as_json=False)

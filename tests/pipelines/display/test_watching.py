@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.pipelines.added import add_run
+from tests.pipelines.service import no_target
 from tunelane_pipelines.display.watching import watch_run
+from tunelane_pipelines.targets.clock import SystemClock
 from tunelane_serving.errors import InputError
 
 # Holds the run's lock, as its command does; each line that it reads is the next thing that happens.
@@ -64,7 +66,7 @@ def test_a_run_is_watched_to_its_end(
     carried: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     carried("succeeded")
-    assert watch_run(tmp_path, "latest")
+    assert watch_run(tmp_path, "latest", no_target, SystemClock())
     assert capsys.readouterr().out.splitlines() == [
         "live",
         "✓ resolve-champion 1.0 s  none yet",
@@ -79,7 +81,7 @@ def test_a_run_that_fails_says_so(
     carried: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     carried("failed")
-    assert not watch_run(tmp_path, "live")
+    assert not watch_run(tmp_path, "live", no_target, SystemClock())
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == "✗ gate-model 0.5 s"
     assert said.err == "tunelane: gate-model: No verdict\n"
@@ -89,7 +91,7 @@ def test_a_run_that_is_killed_ends_the_watch(
     carried: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     carried("killed")
-    assert not watch_run(tmp_path, "live")
+    assert not watch_run(tmp_path, "live", no_target, SystemClock())
     said = capsys.readouterr()
     assert said.out.splitlines()[-1].startswith("✗ build-dataset")
     assert "✗ gate-model" not in said.out, "what never started did not fail"
@@ -99,9 +101,9 @@ def test_a_run_that_is_killed_ends_the_watch(
 @pytest.mark.parametrize(("state", "succeeded"), [("succeeded", True), ("failed", False), ("interrupted", False)])
 def test_a_run_that_has_ended_is_shown_and_not_waited_for(state: str, succeeded: bool, tmp_path: Path) -> None:
     add_run(tmp_path, "past", state)
-    assert watch_run(tmp_path, "past") is succeeded
+    assert watch_run(tmp_path, "past", no_target, SystemClock()) is succeeded
 
 
 def test_a_run_that_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No runs below"):
-        watch_run(tmp_path, "latest")
+        watch_run(tmp_path, "latest", no_target, SystemClock())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipelines.service import FakeClock, Service
 from tunelane_pipelines.runs.record import RunRecord
 from tunelane_serving.contract import read
 
@@ -17,6 +18,24 @@ def golden() -> Path:
 
 
 @pytest.fixture
+def golden_v2() -> Path:
+    """The record of a remote run, as version 2 wrote it."""
+    return _GOLDEN.with_name("run_v2.json")
+
+
+@pytest.fixture
 def record() -> RunRecord:
     """The golden record, for a test to change."""
     return read(_GOLDEN, RunRecord)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that stands still while nobody sleeps."""
+    return FakeClock()
+
+
+@pytest.fixture
+def service(tmp_path: Path, clock: FakeClock) -> Service:
+    """A service without runs."""
+    return Service(tmp_path / "service.json", clock)

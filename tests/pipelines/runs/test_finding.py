@@ -9,7 +9,7 @@ import pytest
 from tests.pipelines.added import add_run
 from tunelane_pipelines.runs.finding import find_run, list_runs
 from tunelane_pipelines.runs.journal import Journal
-from tunelane_pipelines.runs.record import LOCK, RECORD, RunRecord, read_record
+from tunelane_pipelines.runs.record import LOCK, RECORD, Remote, RunRecord, read_record, write_record
 from tunelane_serving.errors import InputError
 from tunelane_serving.files import locked
 
@@ -119,14 +119,50 @@ def test_a_run_that_was_killed_before_its_first_record_is_forgotten(root: Path) 
 
 def test_a_record_of_a_newer_release_hides_no_other_run(root: Path) -> None:
     add_run(root, "newer", "running", minute=30)
-    (root / "runs" / "newer" / RECORD).write_text('{"version": 2}')
+    (root / "runs" / "newer" / RECORD).write_text('{"version": 3}')
     assert [entry.run_id for entry in list_runs(root)] == ["newer", *reversed(_IDS)]
 
 
 def test_a_remote_run_is_none_of_this_machine_s(root: Path, record: RunRecord) -> None:
     record.target, record.state = "vertex", "running"
-    Journal(root).enter(record, "https://console/run")
+    Journal(root).enter(record, "")
     assert list_runs(root)[0].state == "running"
+
+
+def test_a_submission_whose_lock_is_held_goes_on(root: Path) -> None:
+    _submitting(root)
+    with locked(root / "runs" / "sent" / LOCK):
+        assert list_runs(root)[0].state == "submitting"
+
+
+def test_a_submission_whose_command_was_killed_needs_a_resume(root: Path) -> None:
+    _submitting(root)
+    entry = list_runs(root)[0]
+    assert (entry.run_id, entry.state) == ("sent", "needs-resume")
+    assert entry.error.endswith("Whether the run started is not known; go on with: tunelane runs resume sent")
+    assert read_record(root / "runs" / "sent").state == "needs-resume"
+
+
+def test_a_submission_that_was_killed_between_its_record_and_its_row_has_its_state(root: Path) -> None:
+    record = _submitting(root)
+    record.state, record.remote = "pending", Remote("projects/p/jobs/sent")
+    write_record(root / "runs" / "sent", record)
+    entry = list_runs(root)[0]
+    assert (entry.state, entry.resource) == ("pending", "projects/p/jobs/sent")
+
+
+def test_a_submission_that_was_killed_while_it_was_taken_back_is_forgotten(root: Path) -> None:
+    _submitting(root)
+    shutil.rmtree(root / "runs" / "sent")
+    assert "sent" not in [entry.run_id for entry in list_runs(root)]
+
+
+def _submitting(root: Path) -> RunRecord:
+    record = add_run(root, "sent", "running", minute=40)
+    record.target, record.state = "vertex", "submitting"
+    write_record(root / "runs" / "sent", record)
+    Journal(root).enter(record, "")
+    return record
 
 
 def test_a_root_that_was_moved_has_its_runs(root: Path, tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 """The journal: one row a run, written by several processes at once, and never half-read."""
 
+import multiprocessing
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.pipelines.added import add_run
-from tunelane_pipelines.runs.journal import Journal
-from tunelane_pipelines.runs.record import RunRecord
+from tunelane_pipelines.runs import journal as journal_module
+from tunelane_pipelines.runs.journal import Journal, Look, entry_of
+from tunelane_pipelines.runs.record import Remote, RunRecord
 from tunelane_serving.errors import InputError, TunelaneError
 
 _WRITER = """
@@ -51,13 +54,99 @@ def test_a_run_has_one_row_that_says_what_its_record_says(record: RunRecord, tmp
         "macro_f1": 0.8856209150326797,
         "place": str(tmp_path / "runs" / record.run_id),
         "error": "",
+        "resource": "",
+        "console_url": "",
+        "schedule": "",
     }
 
 
-def test_a_remote_run_keeps_the_place_that_it_was_given(record: RunRecord, tmp_path: Path) -> None:
-    record.target = "vertex"
-    Journal(tmp_path).enter(record, "https://console/run")
-    assert Journal(tmp_path).entries()[0].place == "https://console/run"
+def test_a_remote_run_has_its_place_at_the_service_beside_its_directory_here(record: RunRecord, tmp_path: Path) -> None:
+    record.target, record.remote = (
+        "vertex",
+        Remote("projects/p/jobs/1", "https://console/run", "projects/p/schedules/2"),
+    )
+    Journal(tmp_path).enter(record, "")
+    (entry,) = Journal(tmp_path).entries()
+    assert (entry.resource, entry.console_url, entry.schedule) == tuple(
+        getattr(record.remote, name) for name in Remote.__struct_fields__
+    )
+    assert entry.place == str(tmp_path / "runs" / record.run_id)
+
+
+_FIRST = """
+CREATE TABLE runs (
+    run_id TEXT PRIMARY KEY, pipeline TEXT NOT NULL, target TEXT NOT NULL, state TEXT NOT NULL,
+    started_at TEXT NOT NULL, wall_s REAL NOT NULL, model TEXT NOT NULL, decision TEXT NOT NULL,
+    macro_f1 REAL, place TEXT NOT NULL,
+    error TEXT NOT NULL
+);
+INSERT INTO runs VALUES ('old', 'train-classifier', 'local', 'failed', '2026-01-02T10:00:00+00:00', 12.5, 'tickets',
+    'reject', 0.8, '/elsewhere/runs/old', 'It went wrong.');
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture
+def first_journal(tmp_path: Path) -> Journal:
+    """A journal as version 1 wrote it."""
+    journal = Journal(tmp_path)
+    journal.path.parent.mkdir()
+    connection = sqlite3.connect(journal.path)
+    connection.executescript(_FIRST)
+    connection.close()
+    return journal
+
+
+def test_a_journal_of_the_first_version_keeps_its_rows(first_journal: Journal, record: RunRecord) -> None:
+    (entry,) = first_journal.entries()
+    assert (entry.run_id, entry.state, entry.wall_s, entry.macro_f1) == ("old", "failed", 12.5, 0.8)
+    assert entry.started_at == datetime(2026, 1, 2, 10, tzinfo=UTC)
+    assert (entry.resource, entry.console_url, entry.schedule) == ("", "", "")
+    assert entry.place == str(first_journal.place("old"))
+    first_journal.enter(record, "")
+    assert len(first_journal.entries()) == 2
+
+
+def test_a_change_of_version_that_fails_changes_nothing(
+    first_journal: Journal, record: RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = journal_module._CHANGES
+    monkeypatch.setitem(changes, 1, (*changes[1], "ALTER TABLE nothing ADD COLUMN more TEXT"))
+    with pytest.raises(TunelaneError):
+        first_journal.enter(record, "")
+    monkeypatch.undo()
+    assert [entry.run_id for entry in first_journal.entries()] == ["old"]
+
+
+def test_several_processes_bring_one_journal_to_this_version(first_journal: Journal, tmp_path: Path) -> None:
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        assert pool.map(_ids, [tmp_path] * 8) == [["old"]] * 8
+
+
+def _ids(root: Path) -> list[str]:
+    return [entry.run_id for entry in Journal(root).entries()]
+
+
+def test_rows_are_put_all_or_none(record: RunRecord, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    rows = [entry_of(record, "")._replace(run_id=name) for name in ("a", "b")]
+    with pytest.raises(TunelaneError):
+        journal.put([*rows, rows[0]._replace(run_id="c", pipeline=None)])  # type: ignore[arg-type]
+    assert journal.entries() == []
+    journal.put(rows)
+    assert {entry.run_id for entry in journal.entries()} == {"a", "b"}
+
+
+def test_when_a_service_was_asked_and_when_it_answered_are_kept_apart(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert journal.look("vertex") == Look(None, None)
+    first, second = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    journal.tried("vertex", first)
+    assert journal.look("vertex") == Look(first, None)
+    journal.looked("vertex", first)
+    journal.tried("vertex", second)
+    assert journal.look("vertex") == Look(second, first)
+    assert journal.look("kubeflow") == Look(None, None)
 
 
 def test_a_run_without_an_evaluation_or_a_task_has_no_figure(record: RunRecord, tmp_path: Path) -> None:
@@ -99,7 +188,7 @@ def test_a_journal_of_a_newer_release_says_upgrade(record: RunRecord, tmp_path: 
     journal = Journal(tmp_path)
     journal.enter(record, "")
     with sqlite3.connect(journal.path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     connection.close()
     for call in (journal.entries, lambda: journal.enter(record, ""), lambda: journal.forget("a")):
         with pytest.raises(TunelaneError, match=r"journal\.db was written by a newer release\. Upgrade tunelane"):

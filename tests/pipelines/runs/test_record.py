@@ -11,6 +11,7 @@ from tunelane_pipelines.runs.record import (
     Artifact,
     Overhead,
     Progress,
+    Remote,
     RunRecord,
     TaskRecord,
     read_record,
@@ -42,11 +43,29 @@ def test_the_golden_record_keeps_its_meaning(golden: Path, tmp_path: Path) -> No
     assert package.digest == "b01af48a41fe8c87882e3c2836d553ea363f5288cc893e1a87c8aec4ea18452b"
     write_record(tmp_path, record)
     assert read_record(tmp_path) == record
-    assert json.loads((tmp_path / RECORD).read_text()) == json.loads(golden.read_text())
+    again, first = json.loads((tmp_path / RECORD).read_text()), json.loads(golden.read_text())
+    assert (again.pop("remote"), again.pop("schedule")) == (None, "")
+    assert {task.pop("log_url") for task in again["tasks"]} == {""}
+    assert again == first
 
 
-def test_the_golden_file_holds_every_field(golden: Path) -> None:
-    content = json.loads(golden.read_text(encoding="utf-8"))
+def test_the_golden_record_of_a_remote_run_keeps_its_meaning(golden_v2: Path, tmp_path: Path) -> None:
+    record = read(golden_v2, RunRecord)
+    assert (record.version, record.target, record.state) == (2, "vertex", "failed")
+    assert record.remote == Remote(
+        "projects/1/locations/europe-west4/pipelineJobs/train-classifier-20261121-074248-16b9",
+        "https://console.cloud.google.com/vertex-ai/pipelines",
+        "projects/1/locations/europe-west4/schedules/7",
+    )
+    trained = record.task("train-lora")
+    assert trained is not None and trained.log_url == "https://console.cloud.google.com/logs/query"
+    write_record(tmp_path, record)
+    assert json.loads((tmp_path / RECORD).read_text()) == json.loads(golden_v2.read_text())
+
+
+def test_the_golden_file_holds_every_field(golden_v2: Path) -> None:
+    content = json.loads(golden_v2.read_text(encoding="utf-8"))
+    assert set(content["remote"]) == set(Remote.__struct_fields__)
     assert set(content) == set(RunRecord.__struct_fields__)
     assert set(content["overhead"]) == set(Overhead.__struct_fields__)
     for task in content["tasks"]:
@@ -57,8 +76,8 @@ def test_the_golden_file_holds_every_field(golden: Path) -> None:
 
 
 def test_a_record_from_the_future_says_upgrade() -> None:
-    with pytest.raises(ContractError, match=r"field version: written as version 2.*upgrade tunelane"):
-        decode(b'{"version": 2}', RunRecord, "run.json")
+    with pytest.raises(ContractError, match=r"field version: written as version 3.*upgrade tunelane"):
+        decode(b'{"version": 3}', RunRecord, "run.json")
 
 
 def test_a_record_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -83,6 +102,7 @@ def halfway() -> RunRecord:
     [
         ("failed", ["succeeded", "failed", "skipped"]),
         ("interrupted", ["succeeded", "interrupted", "skipped"]),
+        ("cancelled", ["succeeded", "interrupted", "skipped"]),
     ],
 )
 def test_what_still_ran_ends_with_the_run_and_what_never_started_is_skipped(state, states, halfway: RunRecord) -> None:

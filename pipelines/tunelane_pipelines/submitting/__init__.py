@@ -1,0 +1,1 @@
+"""`tunelane submit`: a run from its parameters to the service that carries it on."""
