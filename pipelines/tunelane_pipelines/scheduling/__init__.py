@@ -1,0 +1,1 @@
+"""`tunelane schedule`: runs that start by themselves."""

@@ -1,0 +1,309 @@
+"""The daemon: what starts when, how many at once, and what it survives."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from tunelane_pipelines.scheduling.daemon import Daemon
+from tunelane_pipelines.scheduling.journalled import Schedules
+from tunelane_pipelines.scheduling.local import DaemonKeeper
+from tunelane_pipelines.scheduling.record import ScheduleRecord
+from tunelane_pipelines.scheduling.starting import take_slot
+from tunelane_pipelines.scheduling.store import ScheduleStore
+from tunelane_serving.errors import InputError
+
+_MINUTE = timedelta(minutes=1)
+
+
+class Run:
+    """A run that ends at a time, or when it is told to."""
+
+    def __init__(self, machine: "Machine", log: Path, slot: int, ends_at: object, code: int) -> None:
+        self._machine, self._ends_at, self._code = machine, ends_at, code
+        self._slot = os.dup(slot)
+        self._ended: int | None = None
+        log.write_bytes(b"Began.\nIt went wrong.\n" if code else b"")
+
+    def poll(self) -> int | None:
+        if self._ended is None and self._machine.clock.now() >= self._ends_at:
+            self._end(self._code)
+        return self._ended
+
+    def terminate(self) -> None:
+        if self._ended is None:
+            self._end(130)
+
+    def kill(self) -> None:
+        self.terminate()
+
+    def wait(self, timeout: float | None = None) -> int:  # noqa: ARG002 - as Popen's
+        return self._ended or 0
+
+    def _end(self, code: int) -> None:
+        self._ended = code
+        os.close(self._slot)
+        self._machine.going_on -= 1
+
+
+class Machine:
+    """Where runs go on for a while: how many at once is written down."""
+
+    def __init__(self, clock: Any) -> None:
+        self.clock = clock
+        self.lasts = timedelta(minutes=10)
+        self.code = 0
+        self.starts: list[Any] = []
+        self.going_on = self.most = 0
+        self.refuses = False
+
+    def launch(self, _record: ScheduleRecord, log: Path, slot: int) -> Run:
+        if self.refuses:
+            raise OSError(11, "Resource temporarily unavailable")
+        self.going_on += 1
+        self.most = max(self.most, self.going_on)
+        self.starts.append(self.clock.now())
+        return Run(self, log, slot, self.clock.now() + self.lasts, self.code)
+
+
+@pytest.fixture
+def machine(clock: Any) -> Machine:
+    return Machine(clock)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def daemon(store: ScheduleStore, clock: Any, said: list[str], machine: Machine) -> Daemon:
+    return Daemon(store, clock, said.append, machine.launch)
+
+
+def _let_pass(daemon: Daemon, clock: Any, time: timedelta) -> None:
+    """Let the daemon look every half minute; it looks every second in truth."""
+    until = clock.now() + time
+    while clock.now() < until:
+        daemon.look()
+        clock.sleep(30)
+    daemon.look()
+
+
+def test_a_schedule_fires_three_times(
+    daemon: Daemon, store: ScheduleStore, clock: Any, machine: Machine, hourly: Callable[..., ScheduleRecord]
+) -> None:
+    store.add(hourly())
+    _let_pass(daemon, clock, timedelta(hours=3))
+    assert [f"{start:%H:%M}" for start in machine.starts] == ["11:00", "12:00", "13:00"]
+    record = store.record("nightly")
+    assert (record.started_runs, record.last_run_at) == (3, machine.starts[-1])
+
+
+@pytest.mark.parametrize(("limit", "most", "starts"), [(1, 1, 2), (2, 2, 3)])
+def test_no_more_than_the_allowed_number_run_at_once_and_the_rest_is_left_out(
+    limit: int,
+    most: int,
+    starts: int,
+    daemon: Daemon,
+    store: ScheduleStore,
+    clock: Any,
+    machine: Machine,
+    said: list[str],
+    hourly: Callable[..., ScheduleRecord],
+) -> None:
+    machine.lasts = timedelta(minutes=90)
+    store.add(hourly(max_concurrent_runs=limit))
+    _let_pass(daemon, clock, timedelta(hours=3))
+    assert (machine.most, len(machine.starts)) == (most, starts)
+    assert any("left out, 1 going on" in line for line in said) == (limit == 1)
+
+
+def test_a_schedule_that_catches_up_waits_for_its_turn(
+    daemon: Daemon, store: ScheduleStore, clock: Any, machine: Machine, hourly: Callable[..., ScheduleRecord]
+) -> None:
+    machine.lasts = timedelta(minutes=90)
+    store.add(hourly(catch_up=True))
+    _let_pass(daemon, clock, timedelta(hours=3))
+    assert [f"{start:%H:%M}" for start in machine.starts] == ["11:00", "12:30"]
+    assert machine.most == 1
+
+
+@pytest.mark.parametrize(("catch_up", "starts"), [(False, ["14:00"]), (True, ["13:30", "14:00"])])
+def test_what_fell_due_while_no_daemon_ran_is_caught_up_with_in_one_run_or_left_out(
+    catch_up: bool,
+    starts: list[str],
+    daemon: Daemon,
+    store: ScheduleStore,
+    clock: Any,
+    machine: Machine,
+    hourly: Callable[..., ScheduleRecord],
+) -> None:
+    store.add(hourly(catch_up=catch_up))
+    clock.time += timedelta(hours=3)
+    _let_pass(daemon, clock, timedelta(hours=1))
+    assert [f"{start:%H:%M}" for start in machine.starts] == starts
+
+
+@pytest.mark.parametrize("catch_up", [False, True])
+def test_a_pause_is_caught_up_with_only_if_that_is_said(
+    catch_up: bool,
+    daemon: Daemon,
+    store: ScheduleStore,
+    clock: Any,
+    machine: Machine,
+    hourly: Callable[..., ScheduleRecord],
+) -> None:
+    schedules = Schedules(store, DaemonKeeper(), clock)
+    schedules.create(hourly(catch_up=True))
+    schedules.pause("nightly")
+    _let_pass(daemon, clock, timedelta(hours=3))
+    assert machine.starts == []
+    schedules.resume("nightly", catch_up=catch_up)
+    daemon.look()
+    assert len(machine.starts) == catch_up
+
+
+def test_a_failing_run_is_said_and_survived(
+    daemon: Daemon,
+    store: ScheduleStore,
+    clock: Any,
+    machine: Machine,
+    said: list[str],
+    hourly: Callable[..., ScheduleRecord],
+) -> None:
+    machine.code = 1
+    store.add(hourly())
+    _let_pass(daemon, clock, timedelta(hours=1))
+    assert "failed, exit code 1: It went wrong." in said[-1]
+    assert "It went wrong." in store.record("nightly").last_error
+    machine.refuses = True
+    _let_pass(daemon, clock, timedelta(hours=1))
+    assert "it did not start" in store.record("nightly").last_error
+    machine.refuses, machine.code = False, 0
+    _let_pass(daemon, clock, timedelta(hours=1))
+    assert (len(machine.starts), store.record("nightly").last_error) == (2, "")
+
+
+def test_a_schedule_ends_after_its_runs_and_at_its_end(
+    daemon: Daemon, store: ScheduleStore, clock: Any, machine: Machine, hourly: Callable[..., ScheduleRecord]
+) -> None:
+    store.add(hourly("few", max_runs=2))
+    store.add(hourly("short", ends_at="2090-11-02T11:30+00:00"))
+    _let_pass(daemon, clock, timedelta(hours=5))
+    assert {record.name: (record.state, record.started_runs) for record in store.records()} == {
+        "few": ("completed", 2),
+        "short": ("completed", 1),
+    }
+
+
+def test_what_a_timer_starts_or_is_pending_is_not_the_daemons(
+    daemon: Daemon, store: ScheduleStore, clock: Any, machine: Machine, hourly: Callable[..., ScheduleRecord]
+) -> None:
+    store.add(replace(hourly("timed"), starter="systemd"))
+    store.add(replace(hourly("remote"), starter="", target="vertex"))
+    store.add(replace(hourly("half"), pending="update"))
+    _let_pass(daemon, clock, timedelta(hours=3))
+    assert machine.starts == []
+
+
+def test_a_run_that_another_starter_left_counts(
+    daemon: Daemon, store: ScheduleStore, clock: Any, machine: Machine, hourly: Callable[..., ScheduleRecord]
+) -> None:
+    store.add(hourly())
+    slot = take_slot(store, hourly())
+    assert slot is not None
+    _let_pass(daemon, clock, timedelta(hours=1))
+    assert machine.starts == []
+    os.close(slot.handle)
+    _let_pass(daemon, clock, timedelta(hours=1))
+    assert len(machine.starts) == 1
+
+
+def test_stopping_ends_the_runs_and_two_daemons_are_refused(
+    daemon: Daemon,
+    store: ScheduleStore,
+    clock: Any,
+    machine: Machine,
+    said: list[str],
+    hourly: Callable[..., ScheduleRecord],
+) -> None:
+    store.add(hourly())
+    machine.lasts = timedelta(days=1)
+    refused: list[str] = []
+
+    def until_it_runs() -> None:
+        if machine.going_on and not refused:
+            try:
+                Daemon(store, clock, said.append, machine.launch).run()
+            except InputError as error:
+                refused.append(str(error))
+            daemon.stop()
+
+    clock.on_sleep = until_it_runs
+    clock.time += 29 * _MINUTE
+    daemon.run()
+    assert "runs below" in refused[0]
+    assert (machine.going_on, said[-1]) == (0, "nightly: ended with the daemon")
+
+
+def test_a_journal_that_cannot_be_read_now_is_read_later(
+    daemon: Daemon,
+    store: ScheduleStore,
+    clock: Any,
+    machine: Machine,
+    said: list[str],
+    hourly: Callable[..., ScheduleRecord],
+) -> None:
+    store.add(hourly())
+    kept = store.path.read_bytes()
+    store.path.write_bytes(b"no database" * 100)
+    daemon.look()
+    assert "is no journal of runs" in said[-1]
+    store.path.write_bytes(kept)
+    _let_pass(daemon, clock, timedelta(hours=1))
+    assert len(machine.starts) == 1
+
+
+@given(
+    limit=st.integers(1, 3),
+    catch_up=st.booleans(),
+    lasts=st.lists(st.integers(1, 45), min_size=1, max_size=4),
+    pauses=st.lists(st.integers(0, 120), max_size=3),
+)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_however_long_runs_last_the_limit_holds_and_no_time_starts_two(
+    limit: int,
+    catch_up: bool,
+    lasts: list[int],
+    pauses: list[int],
+    store: ScheduleStore,
+    clock: Any,
+    hourly: Callable[..., ScheduleRecord],
+) -> None:
+    with suppress(InputError):
+        store.forget("nightly")
+    machine = Machine(clock)
+    daemon = Daemon(store, clock, lambda _: None, machine.launch)
+    store.add(hourly(cron="*/10 * * * *", max_concurrent_runs=limit, catch_up=catch_up))
+    begin = clock.now()
+    for minute in range(120):
+        machine.lasts = lasts[minute % len(lasts)] * _MINUTE
+        if minute not in pauses:
+            daemon.look()
+        clock.sleep(60)
+    assert machine.most <= limit
+    assert len(set(machine.starts)) == len(machine.starts)
+    assert len(machine.starts) <= (clock.now() - begin) // (10 * _MINUTE)
+    # The slots are open files of this process.
+    store.change("nightly", lambda record: replace(record, state="paused"))
+    clock.time += timedelta(days=1)
+    daemon.look()
+    assert machine.going_on == 0
