@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tunelane_components.registry.interface import Registry
 from tunelane_components.registry.mlflow_registry import MlflowRegistry
+from tunelane_components.secrets import revealed
 from tunelane_serving.errors import InputError
 
 _SQLITE = "sqlite:///"
@@ -12,11 +13,15 @@ _SQLITE = "sqlite:///"
 def open_registry(uri: str) -> Registry:
     """Give the registry at `uri`: `sqlite:////absolute/path/registry.db`.
 
+    A URI with a password in it stands in Secret Manager, and `uri` names the version: projects/P/secrets/S/versions/V.
+
     Raises:
-        InputError: no registry is supported under that scheme, or the path cannot be used.
+        InputError: no registry is supported under that scheme, the path cannot be used, or the secret cannot be read.
+        TunelaneError: Secret Manager does not answer.
     """
+    named, uri = uri, revealed(uri)
     if not uri.startswith(_SQLITE) or not uri.removeprefix(_SQLITE).startswith("/"):
         raise InputError(
-            f"Registry {uri!r} is not supported. Set registry_uri to sqlite:////absolute/path/registry.db."
+            f"Registry {named!r} is not supported. Set registry_uri to sqlite:////absolute/path/registry.db."
         )
     return MlflowRegistry(Path(uri.removeprefix(_SQLITE)))

@@ -1,25 +1,32 @@
 """The settings in force, and where each comes from."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
+from pydantic import BaseModel, SecretStr
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from tunelane_components.deploy.open import open_deployer
 from tunelane_components.registry.open import open_registry
+from tunelane_components.secrets import is_secret_version
 from tunelane_pipelines.doctor.check import Check
 from tunelane_pipelines.parameters import read_config
 from tunelane_pipelines.runs.masking import mask
 from tunelane_pipelines.samples import SAMPLES
-from tunelane_pipelines.settings import LOCAL, Settings, load_settings
+from tunelane_pipelines.settings import DOTENV, LOCAL, NESTED, PREFIX, Settings, load_settings, named_variables
 from tunelane_serving.errors import InputError, TunelaneError
 
-_PREFIX = "TUNELANE_"
 _SAMPLE = "sample://"
-# Read by the samples' cache and by containers/docker-compose.yml.
-_NOT_SETTINGS = ("TUNELANE_CACHE_DIR", "TUNELANE_DEPLOYMENT")
+# Read by the samples' cache, containers/docker-compose.yml, the server and the client.
+_NOT_SETTINGS = (
+    "TUNELANE_CACHE_DIR",
+    "TUNELANE_DEPLOYMENT",
+    "TUNELANE_API_KEY",
+    "TUNELANE_API_KEYS",
+    "TUNELANE_DATABASE_URL",
+)
 
 
 def check_settings(root: Path | None, profile: Path | None) -> tuple[Settings | None, list[Check]]:
@@ -34,28 +41,46 @@ def check_settings(root: Path | None, profile: Path | None) -> tuple[Settings | 
 
 
 def setting_sources(settings: Settings, *, root: Path | None, profile: Path | None) -> dict[str, str]:
-    """Where each setting comes from: the default, the profile, .env, the environment or the command line."""
-    found = dict.fromkeys(Settings.model_fields, "default")
-    in_profile = read_config(settings.profile) if settings.profile is not None else {}
-    in_environment = EnvSettingsSource(Settings)()
-    given = {"root": root, "profile": profile}
-    for name in found:
-        if given.get(name) is not None:
-            found[name] = "command line"
-        elif name in in_environment:
-            found[name] = "environment"
-        elif name in DotEnvSettingsSource(Settings)():
-            found[name] = ".env"
-        elif name in in_profile:
-            found[name] = str(settings.profile)
+    """Where each setting comes from: the default, the profile, .env, the environment or the command line.
+
+    Those in a section are written section.name, and are there where something sets them.
+    """
+    rising = [
+        (str(settings.profile), _flat(read_config(settings.profile) if settings.profile is not None else {})),
+        (DOTENV, _flat(DotEnvSettingsSource(Settings)())),
+        ("environment", _flat(EnvSettingsSource(Settings)())),
+        ("command line", {name: value for name, value in (("root", root), ("profile", profile)) if value is not None}),
+    ]
+    found = {name: "default" for name in Settings.model_fields if not isinstance(getattr(settings, name), BaseModel)}
+    for source, values in rising:
+        found |= {name: source for name in values if name in found or "." in name}
     return found
 
 
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name, those of sections as section.name."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{below}": inner for below, inner in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _value(settings: Settings, name: str) -> str:
+    section, _, field = name.rpartition(".")
+    value = getattr(getattr(settings, section) if section else settings, field)
+    if isinstance(value, SecretStr):
+        return "set, and not shown" if value.get_secret_value() else "none"
+    return mask(str("none" if value in ("", None) else value))
+
+
 def _check_value(settings: Settings, name: str, source: str) -> Check:
-    value = mask(str(getattr(settings, name) or "none"))
+    value = _value(settings, name)
     try:
         if name == "registry_uri":
-            open_registry(settings.registry_uri)
+            _require_registry(settings.registry_uri)
         elif name == "deployment_uri":
             open_deployer(settings.deployment_uri)
         elif name == "base_model":
@@ -63,6 +88,12 @@ def _check_value(settings: Settings, name: str, source: str) -> Check:
     except InputError as error:
         return Check(name, "problem", f"{value} ({source})", mask(str(error)))
     return Check(name, "ok", f"{value.removeprefix(LOCAL)} ({source})")
+
+
+def _require_registry(uri: str) -> None:
+    """Refuse a registry that no run could open; what a secret holds is for the task that reads it."""
+    if not is_secret_version(uri):
+        open_registry(uri)
 
 
 def _require_base_model(uri: str) -> None:
@@ -76,9 +107,10 @@ def _require_base_model(uri: str) -> None:
 def _misspelt() -> Iterator[Check]:
     """Variables that look like a setting and are none: they would be passed over in silence."""
     known = [name.upper() for name in Settings.model_fields]
-    for name in sorted(os.environ):
-        rest = name.removeprefix(_PREFIX)
-        if name.startswith(_PREFIX) and rest not in known and name not in _NOT_SETTINGS:
+    for name, place in sorted(named_variables().items()):
+        rest = name.removeprefix(PREFIX)
+        if NESTED not in rest and rest not in known and name not in _NOT_SETTINGS:
             near = get_close_matches(rest, known, n=1)
             if near:
-                yield Check(name, "warning", "is no setting and has no effect", f"Did you mean {_PREFIX}{near[0]}?")
+                found = "is no setting and has no effect" + (f" ({DOTENV})" if place == DOTENV else "")
+                yield Check(name, "warning", found, f"Did you mean {PREFIX}{near[0]}?")

@@ -35,6 +35,8 @@ def test_each_value_says_its_source(place: Path, monkeypatch: pytest.MonkeyPatch
         "registry_uri": f"sqlite:///{place}/registry.db (environment)",
         "deployment_uri": f"{place}/served (.env)",
         "base_model": "sample://minilm (profile.yaml)",
+        "images": "none (default)",
+        "gpu": "l4 (default)",
     }
     assert {check.level for check in checks.values()} == {"ok"}
     assert {check.found.rpartition(" ")[2] for check in _checks().values()} == {"(default)", "(environment)", "(.env)"}
@@ -66,3 +68,40 @@ def test_a_variable_that_is_no_setting_is_a_warning(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, "x")
     warned = {name: check.advice for name, check in _checks().items() if check.level == "warning"}
     assert warned == {"TUNELANE_ROOOT": "Did you mean TUNELANE_ROOT?"}
+
+
+def test_of_sections_what_is_set_says_its_source_and_no_secret_is_shown(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "profiles").mkdir()
+    (place / "profiles" / "prod.yaml").write_text(
+        "gcp: {project: p, region: r}\nkubeflow: {token: s3cret, host: 'https://ann:s3cret@kubeflow.example'}\n"
+    )
+    monkeypatch.setenv("TUNELANE_GCP__REGION", "europe-west4")
+    (place / ".env").write_text("TUNELANE_MODEL__EPOCHS=3\n")
+    checks = _checks(profile=Path("prod"))
+    assert {name: check.found for name, check in checks.items() if "." in name} == {
+        "gcp.project": "p (profiles/prod.yaml)",
+        "gcp.region": "europe-west4 (environment)",
+        "kubeflow.token": "set, and not shown (profiles/prod.yaml)",
+        "kubeflow.host": "https://ann:***@kubeflow.example (profiles/prod.yaml)",
+        "model.epochs": "3 (.env)",
+    }
+    assert "s3cret" not in str(checks)
+
+
+def test_a_misspelt_variable_of_a_section_is_a_problem_and_one_in_the_file_is_seen(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / ".env").write_text("TUNELANE_ROOOT=x\n")
+    assert _checks()["TUNELANE_ROOOT"].found == "is no setting and has no effect (.env)"
+    monkeypatch.setenv("TUNELANE_GCP__PROJCT", "x")
+    settings, (check,) = check_settings(None, None)
+    assert settings is None
+    assert (check.name, check.level) == ("settings", "problem")
+    assert "Did you mean 'project'?" in check.found
+
+
+def test_a_registry_in_a_secret_is_left_to_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNELANE_REGISTRY_URI", "projects/p/secrets/registry/versions/latest")
+    assert _checks()["registry_uri"].level == "ok"
