@@ -21,6 +21,7 @@ from typing import Any
 import typer
 from postman import collection
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import BaseModel, SecretStr
 
 from tunelane_components.images import EXTRA_BY_IMAGE, IMAGE_BY_COMPONENT
 from tunelane_pipelines.catalog import MODULE_BY_PIPELINE, load_pipeline
@@ -200,10 +201,23 @@ def images_table(_: str) -> str:
 def settings_table(_: str) -> str:
     """Every setting, with its name in the environment."""
     rows = (
-        (code(name), code(f"TUNELANE_{name.upper()}"), code(field.default or ""), field.description)
-        for name, field in Settings.model_fields.items()
+        (code(name), code(f"TUNELANE_{name.replace('.', '__').upper()}"), code(default or ""), meaning)
+        for name, default, meaning in settings_of(Settings)
     )
     return table(("setting", "in the environment", "default", "meaning"), rows)
+
+
+def settings_of(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Give name, default and meaning of every setting; those of a section as section.name."""
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            yield from settings_of(type(default), f"{name}.")
+            continue
+        if isinstance(default, SecretStr):
+            default = ""
+        shown = ", ".join(map(str, default)) if isinstance(default, tuple | dict) else default
+        yield f"{above}{name}", shown, field.description or ""
 
 
 def commands_block(_: str) -> str:

@@ -56,6 +56,20 @@ def complete_config(incomplete: str) -> list[str]:
     return [name for name in shipped_configs() if name.startswith(incomplete)]
 
 
+def complete_target(incomplete: str) -> list[str]:
+    """The clusters by the name of their kind."""
+    from tunelane_pipelines.compiling.resources import TARGETS
+
+    return [name for name in TARGETS if name.startswith(incomplete)]
+
+
+def complete_gpu(incomplete: str) -> list[str]:
+    """What training may get."""
+    from tunelane_pipelines.compiling.resources import GPUS
+
+    return [name for name in GPUS if name.startswith(incomplete)]
+
+
 def complete_sample(incomplete: str) -> list[str]:
     """The samples by name."""
     from tunelane_pipelines.samples import SAMPLES

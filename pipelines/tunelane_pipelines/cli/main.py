@@ -14,7 +14,9 @@ from tunelane_pipelines.cli.predict import predict_command
 from tunelane_pipelines.cli.run import run_command
 from tunelane_pipelines.cli.runs import runs_app
 from tunelane_pipelines.cli.samples import samples_app
+from tunelane_pipelines.cli.schedule import schedule_app
 from tunelane_pipelines.cli.serve import serve_command
+from tunelane_pipelines.cli.submit import submit_command
 from tunelane_serving.errors import TunelaneError
 
 app = typer.Typer(
@@ -25,7 +27,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("run")(run_command)
+app.command("submit")(submit_command)
 app.add_typer(runs_app, name="runs")
+app.add_typer(schedule_app, name="schedule")
 app.command("compile")(compile_command)
 app.add_typer(models_app, name="models")
 # What it does not know itself is an option of the server.

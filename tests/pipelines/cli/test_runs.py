@@ -85,7 +85,7 @@ def test_a_run_that_was_removed_by_hand_is_gone(runs: Path, here: Callable[..., 
     assert _IDS[2] not in here("runs", "list")[1]
 
 
-@pytest.mark.parametrize("content", ["{", '{"version": 2}'])
+@pytest.mark.parametrize("content", ["{", '{"version": 3}'])
 def test_a_record_that_cannot_be_read_is_named_in_one_line(
     content: str, runs: Path, here: Callable[..., tuple[object, str, str]]
 ) -> None:

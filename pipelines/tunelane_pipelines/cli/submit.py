@@ -1,0 +1,90 @@
+"""`tunelane submit`."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunelane_pipelines.cli.completion import (
+    complete_assignment,
+    complete_config,
+    complete_gpu,
+    complete_pipeline,
+    complete_target,
+)
+from tunelane_pipelines.cli.options import ProfileOption, RootOption
+
+
+def submit_command(
+    pipeline: Annotated[str, typer.Argument(help="train-classifier or convert.", autocompletion=complete_pipeline)],
+    target: Annotated[
+        str,
+        typer.Option("--target", metavar="TARGET", help="vertex or kubeflow.", autocompletion=complete_target),
+    ],
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A parameter of the pipeline; repeatable.",
+            autocompletion=complete_assignment,
+        ),
+    ] = None,
+    config: Annotated[
+        str,
+        typer.Option(
+            "--config",
+            help="YAML file with parameters, or the name of a shipped one (sentiment).",
+            autocompletion=complete_config,
+        ),
+    ] = "",
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="FILE", help="JSON: logical image names to references.")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", help="What training gets: l4, a100 or none.", autocompletion=complete_gpu)
+    ] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="A label of the run; repeatable.")
+    ] = None,
+    experiment: Annotated[str, typer.Option("--experiment", help="The experiment to file the run under.")] = "",
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Reuse no result of an earlier run.")] = False,
+    fail_slow: Annotated[
+        bool, typer.Option("--fail-slow", help="After a failed task go on with what does not need it.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Watch the run until it ends; 0 if it succeeded, else 1.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the request as JSON, and send nothing.")] = False,
+    root: RootOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Run a pipeline on Vertex AI or Kubeflow."""
+    from tunelane_pipelines.cli.targets import opener
+    from tunelane_pipelines.settings import load_settings
+    from tunelane_pipelines.submitting.submit import Wish, print_request, submit
+    from tunelane_pipelines.targets.clock import SystemClock
+
+    settings = load_settings(profile, root=root, images=images, gpu=gpu)
+    wish = Wish(
+        pipeline,
+        target,
+        config=config,
+        assignments=assignments or [],
+        labels=labels or [],
+        experiment=experiment,
+        caching=not no_cache,
+        fail_fast=not fail_slow,
+    )
+    open_target, clock = opener(settings), SystemClock()
+    if dry_run:
+        print_request(wish, settings, open_target, clock)
+        return
+    record = submit(wish, settings, open_target, clock, command=shlex.join(["tunelane", *sys.argv[1:]]))
+    if wait:
+        from tunelane_pipelines.display.watching import watch_run
+
+        if not watch_run(settings.root, record.run_id, open_target, clock):
+            raise typer.Exit(1)
