@@ -128,4 +128,5 @@ def test_what_cloud_storage_refuses_is_one_line_without_a_traceback_in_the_log(
         finally:
             server.shutdown()
     assert "\n" not in str(caught.value)
-    assert caplog.messages == []
+    # Of gcsfs, which would log a traceback: another library may still say something of an earlier test.
+    assert [record.getMessage() for record in caplog.records if record.name.startswith(("gcsfs", "fsspec"))] == []

@@ -134,7 +134,9 @@ def test_instances_that_open_an_empty_database_together_do_not_collide(database_
 
 def test_a_sqlite_file_that_several_processes_make_together_is_waited_for(tmp_path: Path) -> None:
     made = subprocess.run([sys.executable, "-c", _MAKE_FILES, str(tmp_path)], capture_output=True, text=True)
-    assert (made.stderr, len(list(tmp_path.iterdir()))) == ("", 25)
+    # SQLite may leave the log of a file beside it, where the last two let go of it at the same moment.
+    made_files = {path.name for path in tmp_path.iterdir() if path.name.isdigit()}
+    assert (made.stderr, made_files) == ("", set(map(str, range(25))))
 
 
 def test_holders_of_one_lock_take_turns(database: Database, database_url: str) -> None:
