@@ -17,6 +17,7 @@ from tunelane_pipelines.cli.samples import samples_app
 from tunelane_pipelines.cli.schedule import schedule_app
 from tunelane_pipelines.cli.serve import serve_command
 from tunelane_pipelines.cli.submit import submit_command
+from tunelane_pipelines.runs.masking import mask
 from tunelane_serving.errors import TunelaneError
 
 app = typer.Typer(
@@ -59,7 +60,8 @@ def main() -> None:
         # Ctrl-C or the end of the input at a question.
         sys.exit(130)
     except TunelaneError as error:
-        typer.echo(f"tunelane: {error}", err=True)
+        # Many a message quotes a URI that was passed.
+        typer.echo(f"tunelane: {mask(str(error))}", err=True)
         sys.exit(error.exit_code)
     # typer gives the code of an Exit, 130 after a Ctrl-C, or what the command returned: nothing.
     sys.exit(code)

@@ -10,6 +10,7 @@ from tunelane_pipelines.doctor.check import Check
 from tunelane_pipelines.doctor.hardware import nearest_existing
 from tunelane_pipelines.predicting.source import deployed_models
 from tunelane_pipelines.runs.journal import Journal
+from tunelane_pipelines.runs.masking import mask
 from tunelane_pipelines.runs.record import LOCK
 from tunelane_pipelines.samples import SAMPLES, is_fetched, sample_directory
 from tunelane_pipelines.settings import LOCAL, Settings, local_deployment
@@ -72,7 +73,7 @@ def check_models(settings: Settings) -> Iterator[Check]:
             name: next((version for version in registry.versions(name) if version.is_champion), None) for name in names
         }
     except TunelaneError as error:
-        yield Check("registry", "problem", "cannot be read", str(error))
+        yield Check("registry", "problem", "cannot be read", mask(str(error)))
         return
     if not names:
         yield Check("registry", "info", "no models yet", "tunelane run train-classifier --set data=FILE")

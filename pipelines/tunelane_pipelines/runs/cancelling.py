@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def _end_command(root: Path, entry: Entry, clock: Clock) -> RunRecord:
     pid = _holder(Path(entry.place) / LOCK)
     if pid is None:
         raise InputError(f"The command of {entry.run_id} is not to be found. End it where it runs, with Ctrl-C.")
-    os.kill(pid, signal.SIGTERM)
+    # It may end by itself just now.
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
     until = clock.now() + _GRACE
     while clock.now() < until:
         found = find_run(root, entry.run_id)

@@ -9,13 +9,19 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from tunelane_pipelines.defaults import PARAMETER_BY_SETTING
 from tunelane_pipelines.runs.record import SCHEDULE_VARIABLE
 from tunelane_pipelines.scheduling.record import ScheduleRecord
 from tunelane_pipelines.scheduling.recurrence import is_over
 from tunelane_pipelines.scheduling.store import ScheduleStore
 from tunelane_serving.errors import InputError
 
-KEPT_VARIABLES = ("TUNELANE_REGISTRY_URI", "TUNELANE_DEPLOYMENT_URI", "TUNELANE_BASE_MODEL")
+KEPT_VARIABLES = (
+    "TUNELANE_REGISTRY_URI",
+    "TUNELANE_DEPLOYMENT_URI",
+    "TUNELANE_BASE_MODEL",
+    *(f"TUNELANE_{section}__{field}".upper() for section, field in PARAMETER_BY_SETTING),
+)
 """Settings of a run that a shell may have and a timer has not."""
 
 

@@ -131,3 +131,18 @@ def test_a_terminal_that_cannot_show_a_tick_gets_a_question_mark(tmp_path: Path)
         env={**os.environ, "PYTHONIOENCODING": "latin-1"},
     )
     assert (finished.returncode, finished.stdout) == (0, "? ü\n".encode("latin-1"))
+
+
+@pytest.mark.parametrize("command", [["models", "list"], ["doctor"]])
+def test_no_password_is_printed(command: list[str], tmp_path: Path) -> None:
+    environment = os.environ | {"TUNELANE_REGISTRY_URI": "postgresql://me:hunter2@db/mlflow"}
+    finished = subprocess.run(
+        [*_COMMAND, *command, "--root", "root"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert "postgresql://me:***@db/mlflow" in finished.stdout + finished.stderr
+    assert "hunter2" not in finished.stdout + finished.stderr

@@ -18,7 +18,7 @@ from tunelane_pipelines.scheduling.daemon import Daemon, Process, launch_run
 from tunelane_pipelines.scheduling.record import ScheduleRecord
 from tunelane_pipelines.scheduling.recurrence import changed
 from tunelane_pipelines.scheduling.showing import runs_of
-from tunelane_pipelines.scheduling.starting import take_slot
+from tunelane_pipelines.scheduling.starting import KEPT_VARIABLES, take_slot
 from tunelane_pipelines.scheduling.store import ScheduleStore
 
 _TUNELANE = (sys.executable, "-m", "tunelane_pipelines.cli")
@@ -162,3 +162,10 @@ def test_a_schedule_that_retrains_fires_three_times_and_one_run_goes_on_at_a_tim
     assert [(run.schedule, run.state) for run in runs] == [("nightly", "interrupted")] * 3
     assert [run.run_id for run in runs_of(store.root, store.record("nightly"))] == [run.run_id for run in runs]
     assert sum("left out" in line for line in said) == 3
+
+
+def test_a_run_keeps_the_settings_that_its_parameters_come_from() -> None:
+    wanted = {"TUNELANE_DATA__URI", "TUNELANE_MODEL__NAME", "TUNELANE_EVALUATION__MINIMUM_F1", "TUNELANE_REGISTRY_URI"}
+    assert wanted <= set(KEPT_VARIABLES)
+    # What stands in a unit's file is no secret.
+    assert not any(name.startswith(("TUNELANE_GCP", "TUNELANE_KUBEFLOW")) for name in KEPT_VARIABLES)
