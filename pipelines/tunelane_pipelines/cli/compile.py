@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tunelane_pipelines.cli.completion import complete_pipeline
+from tunelane_pipelines.cli.options import ImagesOption
 
 
 def compile_command(
@@ -15,9 +16,7 @@ def compile_command(
         typer.Argument(help="train-classifier or convert; all where none is named.", autocompletion=complete_pipeline),
     ] = "",
     target: Annotated[str, typer.Option("--target", help="kubeflow or vertex; both where none is named.")] = "",
-    images: Annotated[
-        Path | None, typer.Option("--images", metavar="FILE", help="JSON: logical image names to references.")
-    ] = None,
+    images: ImagesOption = None,
     gpu: Annotated[str, typer.Option("--gpu", help="What training gets: l4, a100 or none.")] = "l4",
     draw: Annotated[
         bool, typer.Option("--draw", help="Draw the pipelines instead, as SVG and as Mermaid for Markdown.")

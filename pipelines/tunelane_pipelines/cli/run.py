@@ -6,29 +6,14 @@ from typing import Annotated
 
 import typer
 
-from tunelane_pipelines.cli.completion import complete_assignment, complete_config, complete_pipeline
-from tunelane_pipelines.cli.options import ProfileOption, RootOption
+from tunelane_pipelines.cli.completion import complete_pipeline
+from tunelane_pipelines.cli.options import AssignmentsOption, ConfigOption, ProfileOption, RootOption
 
 
 def run_command(
     pipeline: Annotated[str, typer.Argument(help="train-classifier or convert.", autocompletion=complete_pipeline)],
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="A parameter of the pipeline; repeatable.",
-            autocompletion=complete_assignment,
-        ),
-    ] = None,
-    config: Annotated[
-        str,
-        typer.Option(
-            "--config",
-            help="YAML file with parameters, or the name of a shipped one (sentiment).",
-            autocompletion=complete_config,
-        ),
-    ] = "",
+    assignments: AssignmentsOption = None,
+    config: ConfigOption = "",
     require_promotion: Annotated[
         bool, typer.Option("--require-promotion", help="End with exit code 3 unless the verdict is promote.")
     ] = False,

@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunelane_pipelines.cli.completion import (
-    complete_assignment,
-    complete_config,
-    complete_gpu,
     complete_pipeline,
 )
-from tunelane_pipelines.cli.options import ProfileOption, RootOption
+from tunelane_pipelines.cli.options import (
+    AssignmentsOption,
+    ConfigOption,
+    GpuOption,
+    ImagesOption,
+    NoCacheOption,
+    ProfileOption,
+    RootOption,
+)
 from tunelane_serving.errors import TunelaneError
 
 if TYPE_CHECKING:
@@ -77,34 +82,15 @@ def schedule_create_command(
         str,
         typer.Option("--with", help="What starts runs here: systemd, crontab or daemon; else what this machine has."),
     ] = "",
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="A parameter of the pipeline; repeatable.",
-            autocompletion=complete_assignment,
-        ),
-    ] = None,
-    config: Annotated[
-        str,
-        typer.Option(
-            "--config",
-            help="YAML file with parameters, or the name of a shipped one (sentiment).",
-            autocompletion=complete_config,
-        ),
-    ] = "",
-    images: Annotated[
-        Path | None, typer.Option("--images", metavar="FILE", help="JSON: logical image names to references.")
-    ] = None,
-    gpu: Annotated[
-        str | None, typer.Option("--gpu", help="What training gets: l4, a100 or none.", autocompletion=complete_gpu)
-    ] = None,
+    assignments: AssignmentsOption = None,
+    config: ConfigOption = "",
+    images: ImagesOption = None,
+    gpu: GpuOption = None,
     labels: Annotated[
         list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="A label of the runs; repeatable.")
     ] = None,
     experiment: Annotated[str, typer.Option("--experiment", help="The experiment to file the runs under.")] = "",
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Reuse no result of an earlier run.")] = False,
+    no_cache: NoCacheOption = False,
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:

@@ -2,19 +2,23 @@
 
 import shlex
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tunelane_pipelines.cli.completion import (
-    complete_assignment,
-    complete_config,
-    complete_gpu,
     complete_pipeline,
     complete_target,
 )
-from tunelane_pipelines.cli.options import ProfileOption, RootOption
+from tunelane_pipelines.cli.options import (
+    AssignmentsOption,
+    ConfigOption,
+    GpuOption,
+    ImagesOption,
+    NoCacheOption,
+    ProfileOption,
+    RootOption,
+)
 
 
 def submit_command(
@@ -23,34 +27,15 @@ def submit_command(
         str,
         typer.Option("--target", metavar="TARGET", help="vertex or kubeflow.", autocompletion=complete_target),
     ],
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="A parameter of the pipeline; repeatable.",
-            autocompletion=complete_assignment,
-        ),
-    ] = None,
-    config: Annotated[
-        str,
-        typer.Option(
-            "--config",
-            help="YAML file with parameters, or the name of a shipped one (sentiment).",
-            autocompletion=complete_config,
-        ),
-    ] = "",
-    images: Annotated[
-        Path | None, typer.Option("--images", metavar="FILE", help="JSON: logical image names to references.")
-    ] = None,
-    gpu: Annotated[
-        str | None, typer.Option("--gpu", help="What training gets: l4, a100 or none.", autocompletion=complete_gpu)
-    ] = None,
+    assignments: AssignmentsOption = None,
+    config: ConfigOption = "",
+    images: ImagesOption = None,
+    gpu: GpuOption = None,
     labels: Annotated[
         list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="A label of the run; repeatable.")
     ] = None,
     experiment: Annotated[str, typer.Option("--experiment", help="The experiment to file the run under.")] = "",
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Reuse no result of an earlier run.")] = False,
+    no_cache: NoCacheOption = False,
     fail_slow: Annotated[
         bool, typer.Option("--fail-slow", help="After a failed task go on with what does not need it.")
     ] = False,

@@ -1,14 +1,15 @@
 """The journal of runs: one SQLite file below the root, one row a run, wherever it runs."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from tunelane_pipelines.runs.journal_file import transaction
 from tunelane_pipelines.runs.record import LOCAL, RunRecord, RunState
-from tunelane_serving.errors import InputError, TunelaneError
+from tunelane_serving.errors import TunelaneError
 
 JOURNAL = "journal.db"
 
@@ -38,7 +39,6 @@ _CHANGES = {
         "CREATE TABLE looks (target TEXT PRIMARY KEY, tried_at TEXT NOT NULL, looked_at TEXT)",
     ),
 }
-_WAIT_S = 30.0
 
 
 class Entry(NamedTuple):
@@ -167,25 +167,8 @@ class Journal:
         started_at = datetime.fromisoformat(str(row.started_at))
         return row._replace(started_at=started_at, place=str(self.place(row.run_id)))
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection in one transaction, which waits for other processes' ones."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level="IMMEDIATE")
-        except (OSError, sqlite3.OperationalError) as error:
-            raise InputError(f"Cannot write the journal {self.path}: {error}. Choose another root: --root.") from error
-        try:
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                self._prepare(connection)
-                yield connection
-        except sqlite3.OperationalError as error:
-            raise InputError(f"Cannot write the journal {self.path}: {error}. Choose another root: --root.") from error
-        except sqlite3.DatabaseError as error:
-            raise TunelaneError(f"{self.path} is no journal of runs ({error}). Move it away.") from error
-        finally:
-            connection.close()
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self.path, self._prepare)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Bring an older journal to this release's form, in the transaction that it is wanted for."""

@@ -1,14 +1,15 @@
 """The journal of schedules: a table of its own in the file of the journal of runs."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
 
 from tunelane_pipelines.nearest import no_such
 from tunelane_pipelines.runs.journal import JOURNAL
+from tunelane_pipelines.runs.journal_file import transaction
 from tunelane_pipelines.scheduling.record import ScheduleRecord
 from tunelane_pipelines.targets.target import Submission
 from tunelane_serving.errors import InputError, TunelaneError
@@ -21,7 +22,6 @@ CREATE TABLE IF NOT EXISTS schedules (
     submission TEXT NOT NULL
 )
 """
-_WAIT_S = 30.0
 
 
 class ScheduleStore:
@@ -46,16 +46,15 @@ class ScheduleStore:
         Raises:
             InputError: there is one of that name.
         """
-        try:
-            with self._open() as connection:
-                connection.execute(
-                    "INSERT INTO schedules VALUES (?, ?, ?)", (record.name, _text(record), _text(submission))
-                )
-        except sqlite3.IntegrityError as error:
-            raise InputError(
-                f"There is a schedule {record.name!r} already. See tunelane schedule show {record.name}, or pass "
-                "another --name."
-            ) from error
+        row = (record.name, _text(record), _text(submission))
+        with self._open() as connection:
+            try:
+                connection.execute("INSERT INTO schedules VALUES (?, ?, ?)", row)
+            except sqlite3.IntegrityError as error:
+                raise InputError(
+                    f"There is a schedule {record.name!r} already. See tunelane schedule show {record.name}, or pass "
+                    "another --name."
+                ) from error
 
     def change(self, name: str, edit: Callable[[ScheduleRecord], ScheduleRecord]) -> ScheduleRecord:
         """Write what `edit` makes of a schedule's row, with nobody else's change between; gives that."""
@@ -114,27 +113,8 @@ class ScheduleStore:
                 f"{self.path}: a newer release wrote a schedule ({error}). Upgrade tunelane."
             ) from error
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection in one transaction, which waits for other processes' ones."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level="IMMEDIATE")
-        except (OSError, sqlite3.OperationalError) as error:
-            raise InputError(f"Cannot write the journal {self.path}: {error}. Choose another root: --root.") from error
-        try:
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.execute(_SCHEMA)
-                yield connection
-        except sqlite3.OperationalError as error:
-            raise InputError(f"Cannot write the journal {self.path}: {error}. Choose another root: --root.") from error
-        except sqlite3.IntegrityError:
-            raise
-        except sqlite3.DatabaseError as error:
-            raise TunelaneError(f"{self.path} is no journal of runs ({error}). Move it away.") from error
-        finally:
-            connection.close()
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self.path, lambda connection: connection.execute(_SCHEMA))
 
 
 def _text(value: object) -> str:

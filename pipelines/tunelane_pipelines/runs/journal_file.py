@@ -1,0 +1,36 @@
+"""The file of the journal: SQLite, opened for one transaction at a time."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tunelane_serving.errors import InputError, TunelaneError
+
+_WAIT_S = 30.0
+
+
+@contextmanager
+def transaction(path: Path, prepare: Callable[[sqlite3.Connection], object]) -> Iterator[sqlite3.Connection]:
+    """Open the file for one transaction, which waits for other processes' ones; `prepare` makes its tables first.
+
+    Raises:
+        InputError: the file cannot be written.
+        TunelaneError: it is no journal.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level="IMMEDIATE")
+    except (OSError, sqlite3.OperationalError) as error:
+        raise InputError(f"Cannot write the journal {path}: {error}. Choose another root: --root.") from error
+    try:
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            prepare(connection)
+            yield connection
+    except sqlite3.OperationalError as error:
+        raise InputError(f"Cannot write the journal {path}: {error}. Choose another root: --root.") from error
+    except sqlite3.DatabaseError as error:
+        raise TunelaneError(f"{path} is no journal of runs ({error}). Move it away.") from error
+    finally:
+        connection.close()
