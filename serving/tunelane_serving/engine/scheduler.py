@@ -176,6 +176,7 @@ class Scheduler:
             self._changed.notify_all()
         for job in dropped:
             job.desk.answer(job, Overloaded(_STOPPING, retry_after_s=1.0))
+        self._turns.end()
         deadline_s = time.monotonic() + timeout_s
         for worker in self._workers:
             worker.join(max(0.0, deadline_s - time.monotonic()))

@@ -16,6 +16,8 @@ def _policies(*waiting: int) -> list[int]:
     found: list[int] = []
 
     def work() -> None:
+        # A thread begins with the policy of the one that starts it, which may be any.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         turns = Turns(many=4)
         for count in waiting:
             turns.look(count)
@@ -37,4 +39,28 @@ def test_a_sandbox_that_forbids_it_changes_nothing(monkeypatch: pytest.MonkeyPat
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
-    assert _policies(9, 0) == [os.SCHED_OTHER, os.SCHED_OTHER]
+    before = os.sched_getscheduler(0)
+    turns = Turns(many=4)
+    turns.look(9)
+    turns.end()
+    assert os.sched_getscheduler(0) == before
+
+
+def test_it_leaves_the_loops_thread_as_it_was_whoever_ends_it() -> None:
+    turns, looked, ended, found = Turns(many=4), threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        turns.look(9)
+        found.append(os.sched_getscheduler(0))
+        looked.set()
+        ended.wait(10)
+        found.append(os.sched_getscheduler(0))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    looked.wait(10)
+    turns.end()
+    ended.set()
+    thread.join()
+    assert found == [os.SCHED_BATCH, os.SCHED_OTHER]

@@ -177,9 +177,8 @@ def test_the_chosen_range_is_asked_for(api: Any, open_page: Callable[..., Any]) 
     page = open_page().page
     expect(page.locator("#traffic b")).to_contain_text("requests")
     api.asked.clear()
-    page.get_by_role("radio", name="24 h").check(force=True)
     with page.expect_response("**/monitoring/metrics?*"):
-        pass
+        page.get_by_role("radio", name="24 h").check(force=True)
     query = api.bodies("/monitoring/metrics")[-1]
     hours = page.evaluate("query => (Date.parse(query.until) - Date.parse(query.since)) / 3600000", query)
     assert (hours, query["buckets"]) == (24, "60")
