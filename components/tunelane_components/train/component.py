@@ -52,6 +52,7 @@ def train_lora(
     from tunelane_components.leaving import leave_quickly
     from tunelane_components.train.lora import LoraOptions
     from tunelane_components.train.lora import train_lora as train
+    from tunelane_components.train.replicas import find_replicas
     from tunelane_components.train.report import render
 
     leave_quickly()
@@ -70,6 +71,9 @@ def train_lora(
         seed=seed,
     )
     card = train(Path(dataset.path), base_model, Path(model.path), options)
+    # All of several replicas end here; what they share is the chief's to write, and kfp holds to the same.
+    if not find_replicas().is_chief:
+        return
     model.metadata["taxonomy_digest"] = card.taxonomy.digest
     model.metadata["base_model"] = card.base_model.uri
     for name, value in card.metrics.items():

@@ -1,6 +1,7 @@
 """LoRA fine-tuning (Hu et al. 2021, arXiv:2106.09685) of a sequence classifier, with peft and transformers' Trainer."""
 
 import math
+import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from tunelane_components.train.checkpoint import (
 )
 from tunelane_components.train.environment import prepare_torch_environment
 from tunelane_components.train.progress import Step, epoch_line, step_line
+from tunelane_components.train.replicas import Replicas, find_replicas, torch_variables
 from tunelane_serving.cores import usable_cores
 from tunelane_serving.errors import InputError
 from tunelane_serving.files import directory_written_atomically
@@ -70,16 +72,24 @@ class LoraOptions:
 def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOptions) -> CheckpointCard:
     """Fine-tune `base_model` on the train split, keep the best epoch by validation macro-F1, merge, and save.
 
+    Several replicas (see `replicas`) share the rows of each step and average their gradients; all give the same card.
+
     Args:
         dataset: a dataset directory as `build_dataset` writes it.
         base_model: a directory, a `gs://` URI or a hub id of an encoder.
-        output: the checkpoint directory to write, atomically.
+        output: the checkpoint directory to write, atomically; written by the chief of several replicas alone.
         options: hyperparameters.
 
     Raises:
         InputError: the base model cannot be had, is not one that a sequence classifier can be made from, or training
-            diverged, or the dataset has several labels a row.
+            diverged, or the dataset has several labels a row, or a step's rows cannot be shared evenly.
     """
+    replicas = find_replicas()
+    if options.batch_size % replicas.count:
+        raise InputError(
+            f"batch_size {options.batch_size} cannot be shared by {replicas.count} replicas. Pass a multiple of that."
+        )
+    os.environ.update(torch_variables(replicas))
     prepare_torch_environment()
     import torch
     import transformers
@@ -92,7 +102,10 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
             "The dataset has several labels a row, which train_lora cannot learn. Build it without multi_label."
         )
     train, valid = read_split(dataset, "train"), read_split(dataset, "valid")
-    with tempfile.TemporaryDirectory() as scratch, directory_written_atomically(output) as checkpoint:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        directory_written_atomically(_own_output(output, Path(scratch), replicas)) as checkpoint,
+    ):
         source = fetch_base_model(base_model, Path(scratch) / "base_model")
         transformers.set_seed(options.seed)
         base, tokenizer = _with_head(source, taxonomy), load_tokenizer(source)
@@ -106,7 +119,7 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
             args=TrainingArguments(
                 output_dir=str(Path(scratch) / "trainer"),
                 num_train_epochs=options.epochs,
-                per_device_train_batch_size=options.batch_size,
+                per_device_train_batch_size=options.batch_size // replicas.count,
                 per_device_eval_batch_size=64,
                 learning_rate=options.learning_rate,
                 lr_scheduler_type="linear",
@@ -117,6 +130,8 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
                 eval_strategy="epoch",
                 save_strategy="epoch",
                 save_total_limit=1,
+                # Their disks are their own, and each goes back to its best epoch.
+                save_on_each_node=replicas.count > 1,
                 load_best_model_at_end=True,
                 metric_for_best_model="macro_f1",
                 greater_is_better=True,
@@ -157,6 +172,11 @@ def train_lora(dataset: Path, base_model: str, output: Path, options: LoraOption
         )
         write_card(checkpoint, card)
     return card
+
+
+def _own_output(output: Path, scratch: Path, replicas: Replicas) -> Path:
+    """Where a replica writes: what all of them share is the chief's to write."""
+    return output if replicas.is_chief else scratch / "not-the-chiefs"
 
 
 def _with_head(source: Path, taxonomy: Taxonomy) -> Any:
