@@ -11,6 +11,8 @@ SERVER = "tunelane/server:python3.11"
 EXTRA_BY_IMAGE = {TRAINER: "train", PIPELINES: "pipelines", SERVER: "postgres"}
 
 IMAGE_BY_COMPONENT = {
+    # Where a team's own transformers are installed, too.
+    "fingerprint_data": TRAINER,
     "build_dataset": TRAINER,
     "train_lora": TRAINER,
     "import_checkpoint": TRAINER,

@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from tunelane_components.deploy.component import confirm_champion, deploy, smoke_test
-from tunelane_components.etl.component import build_dataset
+from tunelane_components.etl.component import build_dataset, fingerprint_data
 from tunelane_components.evaluate.component import evaluate_model
 from tunelane_components.export.component import export_onnx
 from tunelane_components.gate.component import gate_model, report_verdict
@@ -114,6 +114,16 @@ def train_classifier(
     """
     champion = resolve_champion(model_name=model_name, registry_uri=registry_uri)
     named(champion, "Resolve champion")
+    fingerprinted = fingerprint_data(
+        data=data,
+        test_data=test_data,
+        taxonomy=taxonomy,
+        source_format=source_format,
+        tokenizer=base_model,
+        upload_root=upload_root,
+    )
+    # The champion is pinned before anything else is done: it is what this run will be compared with.
+    named(fingerprinted.after(champion), "Fingerprint data")
     dataset = build_dataset(
         data=data,
         text_field=text_field,
@@ -140,9 +150,9 @@ def train_classifier(
         max_per_label=max_per_label,
         min_per_label=min_per_label,
         upload_root=upload_root,
+        data_fingerprint=fingerprinted.output,
     )
-    # The champion is pinned before anything else is done: it is what this run will be compared with.
-    named(dataset.after(champion), "Build dataset")
+    named(dataset, "Build dataset")
     trained = train_lora(
         dataset=dataset.outputs["dataset"],
         base_model=base_model,

@@ -1,9 +1,45 @@
-"""The KFP component of this stage."""
+"""The KFP components of this stage."""
 
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Metrics, Output
 
 from tunelane_components.images import TRAINER
+
+
+@dsl.component(base_image=TRAINER, install_kfp_package=False)
+def fingerprint_data(
+    data: str,
+    test_data: str = "",
+    taxonomy: str = "",
+    source_format: str = "",
+    tokenizer: str = "",
+    prompt_template: str = "",
+    upload_root: str = "",
+) -> str:
+    """Digest what build_dataset would read now, so that a cached dataset is used again only for the same sources.
+
+    Args:
+        data: As of build_dataset; each file counts by its URI and its content.
+        test_data: As of build_dataset.
+        taxonomy: As of build_dataset.
+        source_format: As of build_dataset; a transformer's sources are taken for new each time.
+        tokenizer: As of build_dataset.
+        prompt_template: As of build_dataset.
+        upload_root: As of build_dataset; where it is given, nothing is used again, since the upload may be gone.
+    """
+    from tunelane_components.etl.fingerprint import fingerprint
+    from tunelane_components.leaving import leave_quickly
+
+    leave_quickly()
+    return fingerprint(
+        data,
+        test_data=test_data,
+        taxonomy=taxonomy,
+        source_format=source_format,
+        tokenizer=tokenizer,
+        prompt_template=prompt_template,
+        upload_root=upload_root,
+    )
 
 
 @dsl.component(base_image=TRAINER, install_kfp_package=False)
@@ -42,6 +78,7 @@ def build_dataset(
     formats: str = "",
     prompt_template: str = "",
     upload_root: str = "",
+    data_fingerprint: str = "",  # noqa: ARG001  it tells one cached result from another
 ) -> None:
     """Check labelled text and split it into train, valid and test, with its taxonomy and what was quarantined.
 
@@ -80,6 +117,7 @@ def build_dataset(
         formats: Further formats, separated by commas (prompt_completion, input_output, messages, gemini).
         prompt_template: URI of a Jinja2 file for the prompts of those formats; empty takes the shipped one.
         upload_root: URI of where to put the dataset, below training-data/; empty puts it nowhere else.
+        data_fingerprint: From fingerprint_data; a cached dataset is used again only for the same. Written nowhere.
     """
     import shutil
     from pathlib import Path

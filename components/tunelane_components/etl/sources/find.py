@@ -15,6 +15,10 @@ from tunelane_serving.errors import InputError
 
 _WILD = "*?["
 _NAMES_SHOWN = 5
+# What stores say of an object that tells its content from any other that it had or will have. Cloud Storage: a number
+# that every write changes (https://cloud.google.com/storage/docs/metadata#generation-number). S3: the ETag comes back
+# with the content, the time does not (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html).
+_VERSION_FIELDS = (("generation",), ("ETag", "LastModified"))
 _NO_NAME = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -27,6 +31,7 @@ class SourceFile(msgspec.Struct, frozen=True):
         format: csv, tsv, json, jsonl, parquet, or a transformer's name.
         compression: gz, zst, or empty.
         size_bytes: as it is stored; 0 where it is not known before.
+        version: what the store calls this very content; empty where it says nothing of the kind.
     """
 
     uri: str
@@ -34,6 +39,7 @@ class SourceFile(msgspec.Struct, frozen=True):
     format: str
     compression: str
     size_bytes: int
+    version: str = ""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -49,6 +55,7 @@ class _Entry(msgspec.Struct, frozen=True):
     uri: str
     name: str
     size_bytes: int
+    version: str = ""
 
 
 def find_sources(data: str, *, source_format: str = "", what: str = "data") -> Found:
@@ -98,7 +105,7 @@ def _source_file(entry: _Entry, file_format: str, compression: str) -> SourceFil
     # Errors, which are one line, and the quarantine, which is UTF-8, say the name.
     if _NO_NAME.search(entry.uri):
         raise InputError(f"The name {entry.uri!a} holds a line break, a control or no UTF-8. Rename the file.")
-    return SourceFile(entry.uri, entry.name, file_format, compression, entry.size_bytes)
+    return SourceFile(entry.uri, entry.name, file_format, compression, entry.size_bytes, entry.version)
 
 
 def _written(name: str) -> str:
@@ -188,10 +195,12 @@ def _globbed(pattern: str) -> tuple[list[_Entry], list[str]]:
 def _remote_entries(data: str, what: str) -> tuple[bool, list[_Entry], list[str]]:
     """As `_local_entries`, through fsspec."""
     file_system, path = filesystem(data, what=what)
+    # What this process listed before says nothing of what others wrote since.
+    file_system.invalidate_cache()
     try:
         if file_system.isfile(path):
             info = file_system.info(path)
-            return True, [_Entry(data, path.rpartition("/")[2], info.get("size") or 0)], []
+            return True, [_remote_entry(data, path.rpartition("/")[2], info)], []
         wild = _is_wild(path)
         infos = file_system.glob(path, detail=True) if wild else file_system.find(path, detail=True)
         root = _fixed_part(path) if wild else path.rstrip("/") + "/"
@@ -205,6 +214,11 @@ def _remote_entries(data: str, what: str) -> tuple[bool, list[_Entry], list[str]
     except Exception as error:
         # Every fsspec implementation has its own errors; each means that this input cannot be read.
         raise InputError(f"Cannot read {what} {data}: {one_line(error)}") from error
+
+
+def _remote_entry(uri: str, name: str, info: dict[str, Any]) -> _Entry:
+    fields = next((fields for fields in _VERSION_FIELDS if all(info.get(field) for field in fields)), ())
+    return _Entry(uri, name, info.get("size") or 0, " ".join(str(info[field]) for field in fields))
 
 
 def _remote_sorted(file_system: Any, infos: dict[str, dict[str, Any]], root: str) -> tuple[list[_Entry], list[str]]:
@@ -221,7 +235,7 @@ def _remote_sorted(file_system: Any, infos: dict[str, dict[str, Any]], root: str
         elif any(part.startswith(".") for part in name.split("/")):
             ignored.append(name)
         else:
-            entries.append(_Entry(file_system.unstrip_protocol(path), name, info.get("size") or 0))
+            entries.append(_remote_entry(file_system.unstrip_protocol(path), name, info))
     return entries, ignored
 
 
