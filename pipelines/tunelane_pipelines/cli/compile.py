@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tunelane_pipelines.cli.completion import complete_pipeline
-from tunelane_pipelines.cli.options import ImagesOption
+from tunelane_pipelines.cli.options import GpuOption, ImagesOption, ProfileOption
 
 
 def compile_command(
@@ -17,10 +17,11 @@ def compile_command(
     ] = "",
     target: Annotated[str, typer.Option("--target", help="kubeflow or vertex; both where none is named.")] = "",
     images: ImagesOption = None,
-    gpu: Annotated[str, typer.Option("--gpu", help="What training gets: l4, a100 or none.")] = "l4",
+    gpu: GpuOption = None,
     draw: Annotated[
         bool, typer.Option("--draw", help="Draw the pipelines instead, as SVG and as Mermaid for Markdown.")
     ] = False,
+    profile: ProfileOption = None,
 ) -> None:
     """Write pipelines and components as the files that Kubeflow and Vertex AI read; needs no account."""
     if draw:
@@ -30,13 +31,21 @@ def compile_command(
             typer.echo(path)
         return
     from tunelane_pipelines.compiling.files import compile_files
+    from tunelane_pipelines.compiling.resources import chosen_training
+    from tunelane_pipelines.compiling.showing import print_files, print_resources
+    from tunelane_pipelines.settings import load_settings
 
-    written = compile_files(output, pipeline=pipeline, target=target, images=images, gpu=gpu)
-    components = [path for path in written if path.parent.name == "components"]
-    for path in written:
-        if path not in components:
-            typer.echo(path)
-    for directory in dict.fromkeys(path.parent for path in components):
-        typer.echo(f"{directory}/ ({sum(path.parent == directory for path in components)} components)")
-    if images is None:
+    settings = load_settings(profile, images=images, gpu=gpu)
+    training = chosen_training(settings.gpu, settings.gcp)
+    written = compile_files(
+        output,
+        pipeline=pipeline,
+        target=target,
+        images=settings.images,
+        training=training,
+        kubeflow=settings.kubeflow,
+    )
+    print_files(written)
+    if settings.images is None:
         typer.echo("Images have their logical names; a cluster needs --images.")
+    print_resources(written, training)

@@ -5,8 +5,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from tunelane_components.images import EXTRA_BY_IMAGE, IMAGE_BY_COMPONENT
 from tunelane_pipelines.nearest import no_such
 from tunelane_serving.errors import InputError
+
+LAUNCHER = "google-cloud-pipeline-components"
+"""Logical name of the image that starts training on Vertex AI; where a file does not name it, it is Google's by tag."""
 
 # The grammar of references of the OCI distribution specification, its digest limited to SHA-256.
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d+)?/"
@@ -46,6 +50,15 @@ def read_images(path: Path, *, required: Iterable[str], known: Iterable[str]) ->
     if missing:
         raise InputError(f"{path}: nothing for {', '.join(missing)}. Add it: components run in it.")
     return content
+
+
+def read_lane_images(path: Path) -> dict[str, str]:
+    """Read the file of a build or a release: every image that components run in, maybe the server's and the launcher's.
+
+    Raises:
+        InputError: as `read_images`.
+    """
+    return read_images(path, required=set(IMAGE_BY_COMPONENT.values()), known=(*EXTRA_BY_IMAGE, LAUNCHER))
 
 
 def is_pinned(reference: str) -> bool:

@@ -1,6 +1,7 @@
 """What each component needs where it runs on a cluster: machine, time, tries, and whether its result may be reused.
 
-One table, by component. It holds on both targets; a local run has none of it.
+One table, by component. It holds on both targets; a local run has none of it. What users choose of it (GPU, spot
+machines, disk, replicas) is `Training`; `resources_of` puts the two together.
 
 A try more is given to what talks to the outside and leaves nothing half-done behind. It is not given where it would
 - repeat a failure that cannot change (export, parity, evaluation, gate: the same inputs fail the same way),
@@ -8,12 +9,17 @@ A try more is given to what talks to the outside and leaves nothing half-done be
 - meet its own first try (confirm_champion: once the champion was moved, the compare-and-set of a second try fails).
 
 A result may be reused only where it is a pure function of the artifacts and parameters that go in. The others read
-something that moves behind the same argument: who is champion (resolve_champion), the content of a URI (build_dataset,
-import_checkpoint, and train_lora, whose base model is one), or they are done for what they change (register_candidate,
-deploy, smoke_test, confirm_champion).
+something that moves behind the same argument: who is champion (resolve_champion), the content of a URI
+(fingerprint_data, import_checkpoint, and train_lora, whose base model is one), or they are done for what they change
+(register_candidate, deploy, smoke_test, confirm_champion). build_dataset reads URIs, too; it is a function of what goes
+in where a fingerprint of their content does.
 """
 
 from dataclasses import dataclass
+
+from tunelane_pipelines.nearest import no_such
+from tunelane_pipelines.sections import GcpSettings
+from tunelane_serving.errors import InputError
 
 KUBEFLOW = "kubeflow"
 VERTEX = "vertex"
@@ -30,6 +36,7 @@ class Machine:
     cpu: str
     memory: str
     accelerator: str = ""
+    accelerator_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,15 +44,42 @@ class Needs:
     """What one component needs.
 
     `timeout_s` bounds one try. `retries` come after the first try; the first after `backoff_s`, each later one after
-    twice as long.
+    twice as long. A result is reused where `cacheable`, and only in tasks that are given the input `cached_by`, where
+    one is named: it stands for what moves behind the other inputs. What `trains` takes what
+    `Training` says, and is a CustomJob on Vertex AI.
     """
 
     machine: Machine
     timeout_s: int
     retries: int = 0
     backoff_s: int = 60
-    gpu: bool = False
+    trains: bool = False
     cacheable: bool = False
+    cached_by: str = ""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What users choose for training: one of `GPUS`; and on Vertex AI spot machines, boot disk and replicas."""
+
+    gpu: str = "l4"
+    spot: bool = False
+    boot_disk_type: str = "pd-ssd"
+    boot_disk_gb: int = 100
+    replicas: int = 1
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one component gets on one target.
+
+    `custom_job_type` is the type of machine of the Vertex AI CustomJob that it runs as; empty: it is a plain task,
+    whose machine Vertex finds by CPU and memory (https://cloud.google.com/vertex-ai/docs/pipelines/machine-types).
+    """
+
+    needs: Needs
+    machine: Machine
+    custom_job_type: str = ""
 
 
 _SMALL = Machine("1", "4G")
@@ -55,8 +89,9 @@ _MINUTE_S = 60
 _HOUR_S = 3600
 
 NEEDS_BY_COMPONENT = {
-    "build_dataset": Needs(_MEDIUM, timeout_s=2 * _HOUR_S, retries=2),
-    "train_lora": Needs(_LARGE, timeout_s=24 * _HOUR_S, retries=1, gpu=True),
+    "fingerprint_data": Needs(_SMALL, timeout_s=_HOUR_S, retries=2),
+    "build_dataset": Needs(_MEDIUM, timeout_s=2 * _HOUR_S, retries=2, cacheable=True, cached_by="data_fingerprint"),
+    "train_lora": Needs(_LARGE, timeout_s=24 * _HOUR_S, retries=1, trains=True),
     "import_checkpoint": Needs(_MEDIUM, timeout_s=_HOUR_S, retries=2),
     "export_onnx": Needs(_MEDIUM, timeout_s=_HOUR_S, cacheable=True),
     "validate_parity": Needs(_MEDIUM, timeout_s=_HOUR_S, cacheable=True),
@@ -70,17 +105,62 @@ NEEDS_BY_COMPONENT = {
     "confirm_champion": Needs(_SMALL, timeout_s=30 * _MINUTE_S),
 }
 
-# Vertex takes the machine type that has the accelerator and this shape: g2-standard-8 and a2-highgpu-1g. On Kubernetes
-# the same machines keep a part of themselves for the system, and a task that asked for all of one would never start;
-# which kind of GPU a cluster's nodes have is the cluster's business.
-_GPU_MACHINES = {
-    VERTEX: {"l4": Machine("8", "32G", "NVIDIA_L4"), "a100": Machine("12", "85G", "NVIDIA_TESLA_A100")},
-    KUBEFLOW: {"l4": Machine("6", "24G", "nvidia.com/gpu"), "a100": Machine("10", "70G", "nvidia.com/gpu")},
+# On Vertex the GPU decides the type of the machine, and the type its CPU and memory:
+# https://cloud.google.com/vertex-ai/docs/training/configure-compute. On Kubernetes the same machines keep a part of
+# themselves for the system, and a task that asked for all of one would never start; which kind of GPU a cluster's nodes
+# have is the cluster's business.
+_VERTEX_TYPES = {"l4": "g2-standard-8", "a100": "a2-highgpu-1g", NO_GPU: "n2-standard-8"}
+_TRAINING_MACHINES = {
+    VERTEX: {
+        "l4": Machine("8", "32G", "NVIDIA_L4", 1),
+        "a100": Machine("12", "85G", "NVIDIA_TESLA_A100", 1),
+        NO_GPU: _LARGE,
+    },
+    KUBEFLOW: {
+        "l4": Machine("6", "24G", "nvidia.com/gpu", 1),
+        "a100": Machine("10", "70G", "nvidia.com/gpu", 1),
+        NO_GPU: _LARGE,
+    },
 }
 
 
-def machine_for(needs: Needs, target: str, gpu: str) -> Machine:
-    """Give the machine of a component on `target`, where `gpu` is what the components that can use one are given."""
-    if needs.gpu and gpu != NO_GPU:
-        return _GPU_MACHINES[target][gpu]
-    return needs.machine
+def check_target(target: str) -> None:
+    """Refuse a target that is none of `TARGETS`.
+
+    Raises:
+        InputError: names the nearest.
+    """
+    if target not in TARGETS:
+        raise InputError(no_such("target", target, TARGETS))
+
+
+def chosen_training(gpu: str, gcp: GcpSettings) -> Training:
+    """Give what the settings choose for training.
+
+    Raises:
+        InputError: `gpu` is none of `GPUS`; names the nearest.
+    """
+    if gpu not in GPUS:
+        raise InputError(no_such("GPU", gpu, GPUS))
+    return Training(gpu, gcp.spot, gcp.boot_disk_type, gcp.boot_disk_gb, gcp.training_replicas)
+
+
+def resources_of(component: str, target: str, training: Training) -> Resources:
+    """Give what a component gets on `target`, where users chose `training`.
+
+    Raises:
+        InputError: the machine of the GPU does not boot from the disk.
+    """
+    needs = NEEDS_BY_COMPONENT[component]
+    if not needs.trains:
+        return Resources(needs, needs.machine)
+    machine = _TRAINING_MACHINES[target][training.gpu]
+    if target != VERTEX:
+        return Resources(needs, machine)
+    machine_type = _VERTEX_TYPES[training.gpu]
+    if machine_type.startswith("g2-") and training.boot_disk_type != "pd-ssd":
+        # https://cloud.google.com/compute/docs/accelerator-optimized-machines
+        raise InputError(
+            f"{machine_type} does not boot from {training.boot_disk_type}. Set gcp.boot_disk_type to pd-ssd."
+        )
+    return Resources(needs, machine, machine_type)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tunelane_components.images import IMAGE_BY_COMPONENT
+from tunelane_pipelines.compiling.images import LAUNCHER
 
 _COMPILE = """
 import sys
@@ -20,8 +21,8 @@ compile_files(Path(sys.argv[1]), images=Path(sys.argv[2]) if len(sys.argv) > 2 e
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, str]:
-    """A reference by digest for every logical name."""
-    logical = sorted(set(IMAGE_BY_COMPONENT.values()))
+    """A reference by digest for every logical name, the launcher's among them."""
+    logical = sorted({*IMAGE_BY_COMPONENT.values(), LAUNCHER})
     return {name: f"registry.example/team/lane@sha256:{number:064x}" for number, name in enumerate(logical)}
 
 

@@ -27,7 +27,10 @@ def meaning(ir: Any) -> Any:
     kept = {name: meaning(item) for name, item in ir.items() if name != "sdkVersion" and not _is_text(name, item)}
     if "command" in kept:
         # `timeout` with its arguments, and the shell; then come the launcher and the component as text.
-        kept["command"] = kept["command"][: kept["command"].index("-ec") + 1]
+        command = kept["command"]
+        kept["command"] = command[: command.index("-ec") + 1] if "-ec" in command else command
+    if "--payload" in kept.get("args", ()):
+        kept["args"] = [meaning(json.loads(part)) if part.startswith('{"') else part for part in kept["args"]]
     return kept
 
 

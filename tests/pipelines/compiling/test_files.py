@@ -114,7 +114,7 @@ def test_without_a_file_of_images_the_logical_names_stay(tmp_path: Path) -> None
 def test_a_component_file_loads_with_the_interface_of_its_component(path: Path, compiled: Path) -> None:
     from kfp import components
 
-    from tunelane_pipelines.compiling.files import load_components
+    from tunelane_pipelines.compiling.pipeline import load_components
 
     loaded = components.load_component_from_file(str(compiled / path)).component_spec
     ours = load_components()[path.stem].component_spec
@@ -130,7 +130,7 @@ def test_a_component_file_loads_with_the_interface_of_its_component(path: Path, 
 def test_a_file_is_laid_out_as_kfp_s_own_compiler_does(tmp_path: Path) -> None:
     from kfp import compiler
 
-    from tunelane_pipelines.compiling.files import load_components
+    from tunelane_pipelines.compiling.pipeline import load_components
 
     written = compile_files(tmp_path / "out", pipeline="convert", target="vertex")
     ours = next(path for path in written if path.stem == "report_verdict").read_text()

@@ -35,7 +35,10 @@ def test_every_golden_file_belongs_to_a_pipeline(renewed: Path) -> None:
 
 def test_the_golden_files_hold_the_timeout_and_no_source() -> None:
     golden = json.loads((_HERE / "golden" / "vertex-train-classifier.json").read_text())
-    for label, executor in golden["deploymentSpec"]["executors"].items():
+    executors = golden["deploymentSpec"]["executors"]
+    payload = executors.pop("exec-train-lora")["container"]["args"][3]
+    assert payload["job_spec"]["scheduling"]["timeout"] == "86400s"
+    for label, executor in executors.items():
         assert executor["container"]["command"][:2] == ["timeout", "--kill-after=30"], label
         assert executor["container"]["command"][3:] == ["sh", "-ec"], label
     assert "def train_lora" not in json.dumps(golden)
