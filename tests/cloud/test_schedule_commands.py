@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -48,11 +49,12 @@ def tunelane(
 
 
 @pytest.fixture
-def create(tunelane: Tunelane) -> Tunelane:
+def create(tunelane: Tunelane, bench: Bench) -> Tunelane:
     """Create a schedule of `convert`."""
+    at = f"gs://{bench.bucket}"
 
     def create(*options: str) -> tuple[object, str, str]:
-        parameters = ("--set", "checkpoint=gs://b/model.pt", "--set", "data=gs://b/rows.csv")
+        parameters = ("--set", f"checkpoint={at}/model.pt", "--set", f"data={at}/rows.csv")
         named = ("--name", "weekly", "--cron", "0 3 * * MON", "--time-zone", "Europe/Berlin")
         return tunelane("schedule", "create", "convert", "--target", "vertex", *named, *parameters, *options)
 
@@ -123,5 +125,55 @@ def test_a_registry_in_a_file_is_refused_for_a_cluster(bench: Bench, tunelane: T
         "schedule", "create", "train-classifier", "--target", "vertex", "--cron", "0 3 * * *",
         "--set", "data=gs://b/rows.csv",
     )  # fmt: skip
-    assert code == 2 and "is a file of this machine" in complaint
+    assert code == 2 and "is none that a cluster reaches" in complaint
     assert bench.schedules.schedules() == []
+
+
+def test_a_schedule_of_another_project_is_shown_as_it_was_and_not_touched(
+    bench: Bench, tunelane: Tunelane, create: Tunelane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert create("--fail-slow")[0] == 0
+    here = f"vertex {bench.project}/{bench.region}"
+    monkeypatch.setenv("TUNELANE_GCP__REGION", "us-central1")
+    for verb in ("pause", "resume", "delete", "continue"):
+        code, said, complaint = tunelane("schedule", verb, "weekly")
+        assert (code, said) == (2, "")
+        assert complaint.startswith(f"tunelane: Schedule weekly is at {here}, and the settings in force name vertex ")
+        assert "--profile" in complaint and len(complaint.splitlines()) == 1
+    code, said, complaint = tunelane("schedule", "show", "weekly")
+    assert code == 0 and "active" in said and f"convert on {here}" in said
+    assert complaint.endswith("It is shown as it was last seen.\n") and len(complaint.splitlines()) == 1
+    monkeypatch.setenv("TUNELANE_GCP__REGION", bench.region)
+    assert "active" in tunelane("schedule", "list")[1]
+
+
+def test_a_list_without_a_journal_shows_what_colleagues_made(
+    bench: Bench, tunelane: Tunelane, create: Tunelane, tmp_path: Path
+) -> None:
+    create()
+    code, said, complaint = tunelane("schedule", "list", "--root", str(tmp_path / "other"))
+    assert (code, complaint) == (0, "")
+    assert [line.split()[:3] for line in said.splitlines()[1:]] == [["weekly", "active", "vertex"]]
+    # With a line of their own, which we cannot count through.
+    bench.state.get(bench.schedules.schedules()[0].name).cron = "@monthly"
+    code, said, complaint = tunelane("schedule", "list", "--json", "--root", str(tmp_path / "other"))
+    listed = json.loads(said)
+    assert (listed["recurrence"]["cron"], listed["next"], complaint) == ("@monthly", [], "")
+    code, said, complaint = tunelane("schedule", "show", "weekly", "--root", str(tmp_path / "other"))
+    assert (code, complaint) == (0, "") and "@monthly (UTC)" in said
+
+
+def test_an_advised_command_works_on_the_same_schedule(
+    bench: Bench, tunelane: Tunelane, create: Tunelane, tmp_path: Path
+) -> None:
+    profile = tmp_path / "prod.yaml"
+    profile.write_text("gpu: none\n")
+    options = ("--root", str(tmp_path / "an other"), "--profile", str(profile))
+    bench.faults.add("CreateSchedule", "reply-lost")
+    bench.faults.add("ListSchedules", "503", times=4, skip=1)
+    complaint = create(*options)[2]
+    words = shlex.split(complaint.partition("Go on with: ")[2])
+    assert words[:4] == ["tunelane", "schedule", "continue", "weekly"]
+    code, _, complaint = tunelane(*words[1:])
+    assert code == 0, complaint
+    assert len(bench.schedules.schedules()) == 1

@@ -1,26 +1,36 @@
 """A schedule that retrains, on Vertex AI and on Kubeflow: its runs, its limit, and every verb with every fault."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from msgspec.structs import replace as with_fields
 
 from tests.cloud.bench.bench import Bench
 from tests.cloud.bench.faults import Fault, matrix
-from tests.cloud.bench.pipeline_jobs import small_spec
-from tests.cloud.kubeflow_api import FAULTS, FakeKubeflow
+from tests.cloud.bench.specs import small_spec
+from tests.cloud.kubeflow.faults import FAULTS
+from tests.cloud.kubeflow.installation import FakeKubeflow
+from tunelane_components.images import EXTRA_BY_IMAGE
 from tunelane_pipelines.runs.journal import Journal
+from tunelane_pipelines.runs.quiet import QUIET_TIME
 from tunelane_pipelines.runs.reconciling import refresh
-from tunelane_pipelines.scheduling.journalled import Schedules
+from tunelane_pipelines.scheduling.creating import create_schedule
+from tunelane_pipelines.scheduling.journalled import NeedsResume, Schedules
+from tunelane_pipelines.scheduling.reconciling import reconcile
 from tunelane_pipelines.scheduling.record import ScheduleRecord
 from tunelane_pipelines.scheduling.recurrence import changed
-from tunelane_pipelines.scheduling.service import ServiceKeeper, reconcile
+from tunelane_pipelines.scheduling.service import ServiceKeeper
 from tunelane_pipelines.scheduling.showing import runs_of
 from tunelane_pipelines.scheduling.store import ScheduleStore
-from tunelane_pipelines.settings import GcpSettings, KubeflowSettings
+from tunelane_pipelines.sections import GcpSettings, KubeflowSettings
+from tunelane_pipelines.settings import Settings
+from tunelane_pipelines.submitting.submit import Wish
 from tunelane_pipelines.targets.kubeflow.client import Api
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget
 from tunelane_pipelines.targets.target import Recurrence, RemoteTarget, Submission
@@ -59,6 +69,14 @@ class Cluster(Protocol):
         """Have the fault come."""
         ...
 
+    def is_late(self, fault: Any) -> bool:
+        """Whether the fault is that a schedule is made only after further calls."""
+        ...
+
+    def arrive(self) -> None:
+        """Carry out what is still under way."""
+        ...
+
 
 class Vertex:
     """The bench's Vertex AI."""
@@ -90,6 +108,12 @@ class Vertex:
     def show(self, fault: Fault) -> None:
         self._bench.faults.add(fault.method, fault.kind, skip=fault.skip)
 
+    def is_late(self, fault: Fault) -> bool:
+        return (fault.method, fault.kind) == ("CreateSchedule", "late")
+
+    def arrive(self) -> None:
+        self._bench.arrive()
+
 
 class Kubeflow:
     """The fake installation of Kubeflow Pipelines."""
@@ -101,9 +125,7 @@ class Kubeflow:
         self.target: RemoteTarget = KubeflowTarget(settings, fake.clock, Api(settings, 0.3))
 
     def reset(self) -> None:
-        self._fake.recurring_runs.clear()
-        self._fake.runs.clear()
-        self._fake.faults.clear()
+        self._fake.reset()
 
     def end(self, resource: str) -> None:
         self._fake.end(resource, "SUCCEEDED")
@@ -118,6 +140,13 @@ class Kubeflow:
     def show(self, fault: tuple[int, Any]) -> None:
         number, kind = fault
         self._fake.faults[number] = kind
+
+    def is_late(self, fault: tuple[int, Any]) -> bool:
+        number, kind = fault
+        return kind == "late" and self._fake.calls[number].operation == "create_recurring_run"
+
+    def arrive(self) -> None:
+        self._fake.arrive()
 
 
 @pytest.fixture(params=["vertex", "kubeflow"])
@@ -135,7 +164,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 @pytest.fixture
 def submission() -> Submission:
-    return Submission("nightly-20260101-030000-ab12", "small", "Small", small_spec("train", "gate"), {"n": 3})
+    return Submission(_KEY, "small", "Small", small_spec("train", "gate"), {"n": 3})
 
 
 @pytest.fixture
@@ -144,8 +173,14 @@ def schedules(cluster: Cluster, tmp_path: Path) -> Schedules:
     return Schedules(store, ServiceKeeper(cluster.target, store), cluster.clock)
 
 
+_KEY = "nightly-20260101-030000-ab12"
+
+
 def _record(cluster: Cluster, recurrence: Recurrence = _HOURLY) -> ScheduleRecord:
-    return ScheduleRecord("nightly", cluster.target.name, "small", recurrence, cluster.clock.now())
+    target = cluster.target
+    return ScheduleRecord(
+        "nightly", target.name, "small", recurrence, cluster.clock.now(), service=target.service, key=_KEY
+    )
 
 
 def _going_on(cluster: Cluster) -> list[str]:
@@ -192,6 +227,19 @@ def test_no_more_than_the_allowed_number_run_at_once(
     assert len(_going_on(cluster)) == limit
 
 
+def test_runs_from_before_an_update_stay_the_schedules(
+    cluster: Cluster, schedules: Schedules, submission: Submission
+) -> None:
+    schedules.create(_record(cluster), submission)
+    for fired in (1, 2):
+        cluster.clock.advance(_HOUR)
+        assert _runs(schedules, cluster) == fired
+        for resource in _going_on(cluster):
+            cluster.end(resource)
+        schedules.update("nightly", changed(_HOURLY, max_concurrent_runs=fired + 1))
+    assert _runs(schedules, cluster) == 2
+
+
 def test_a_paused_schedule_starts_nothing(cluster: Cluster, schedules: Schedules, submission: Submission) -> None:
     schedules.create(_record(cluster), submission)
     schedules.pause("nightly")
@@ -203,13 +251,98 @@ def test_a_paused_schedule_starts_nothing(cluster: Cluster, schedules: Schedules
     assert list(cluster.target.schedules()) == []
 
 
+@pytest.fixture
+def settings(cluster: Cluster, tmp_path: Path) -> Settings:
+    """The settings of a user of the cluster."""
+    images = tmp_path / "images.json"
+    images.write_text(json.dumps({name: f"registry.example.org/{name}" for name in EXTRA_BY_IMAGE}))
+    return Settings(root=tmp_path / "root", images=images)
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_schedule_that_retrains_fires_three_times_within_its_limit(
+    limit: int, cluster: Cluster, settings: Settings, running_bench: Bench
+) -> None:
+    at = f"gs://{running_bench.bucket}"
+    places = [f"data={at}/rows.csv", f"registry_uri={at}/registry", f"deployment_uri={at}/deployments"]
+    made = create_schedule(
+        "retrain",
+        Wish("train-classifier", cluster.target.name, assignments=places),
+        changed(_HOURLY, max_concurrent_runs=limit),
+        settings,
+        lambda _: cluster.target,
+        cluster.clock,
+    )
+    assert (made.service, made.state) == (cluster.target.service, "active")
+    journal = Journal(settings.root)
+    for fired in range(1, 4):
+        cluster.clock.advance(_HOUR)
+        # Due again while as many as may be go on: it waits, or is left out.
+        cluster.clock.advance((limit - 1) * _HOUR)
+        cluster.clock.advance(_HOUR)
+        assert len(_going_on(cluster)) == limit
+        refresh(journal, journal.entries(), cluster.target, cluster.clock, attempts=1)
+        assert len(runs_of(settings.root, made)) >= fired * limit
+        for resource in _going_on(cluster):
+            cluster.end(resource)
+    entries = runs_of(settings.root, made)
+    assert {(entry.pipeline, entry.schedule, entry.service) for entry in entries} == {
+        ("train-classifier", made.resource, made.service)
+    }
+    run = cluster.target.get(entries[-1].resource)
+    assert run.parameters["registry_uri"] == f"{at}/registry"
+    assert run.parameters["deployment_uri"] == f"{at}/deployments"
+
+
+def test_a_schedule_that_arrives_late_does_not_become_two(
+    cluster: Cluster, schedules: Schedules, submission: Submission
+) -> None:
+    cluster.begin()
+    schedules.create(_record(cluster), submission)
+    [late] = [fault for fault in cluster.faults() if cluster.is_late(fault)]
+    schedules.delete("nightly")
+    for waits in (timedelta(0), QUIET_TIME):
+        cluster.reset()
+        cluster.begin()
+        cluster.show(late)
+        # What is looked for a few times has arrived by then.
+        with suppress(NeedsResume):
+            schedules.create(_record(cluster), submission)
+        cluster.clock.advance(waits)
+        schedules.carry_on("nightly")
+        cluster.arrive()
+        [kept] = cluster.target.schedules()
+        assert (kept.run_id, kept.resource) == (_KEY, schedules.store.record("nightly").resource)
+        schedules.delete("nightly")
+        assert list(cluster.target.schedules()) == []
+
+
+def test_a_colleagues_schedule_of_the_same_name_is_left_alone(
+    cluster: Cluster, schedules: Schedules, submission: Submission
+) -> None:
+    theirs = cluster.target.create_schedule(
+        "nightly", replace(submission, run_id="nightly-20260101-040000-cd34"), _DAILY
+    )
+    sent_at = cluster.clock.now() - QUIET_TIME
+    schedules.store.add(with_fields(_record(cluster), pending="create", sent_at=sent_at), submission)
+    with pytest.raises(TunelaneError, match="There is a schedule"):
+        schedules.carry_on("nightly")
+    schedules.delete("nightly")
+    assert [seen.resource for seen in cluster.target.schedules()] == [theirs.resource]
+    assert schedules.store.records() == []
+
+
 def test_what_others_did_is_put_right(cluster: Cluster, schedules: Schedules, submission: Submission) -> None:
     store = schedules.store
     made = schedules.create(_record(cluster), submission)
     cluster.target.pause_schedule(made.resource)
     assert reconcile(store, cluster.target, cluster.clock.now())["nightly"].state == "paused"
     assert store.record("nightly").state == "paused"
-    cluster.target.delete_schedule(made.resource)
+    changed_elsewhere = cluster.target.update_schedule(made.resource, _DAILY)
+    reconcile(store, cluster.target, cluster.clock.now())
+    found = store.record("nightly")
+    assert (found.resource, found.recurrence.cron) == (changed_elsewhere.resource, _DAILY.cron)
+    cluster.target.delete_schedule(found.resource)
     reconcile(store, cluster.target, cluster.clock.now())
     assert store.record("nightly").shown_state == "gone"
     schedules.delete("nightly")
@@ -279,6 +412,12 @@ def test_after_any_fault_a_change_is_done_undone_or_needs_to_be_resumed(
             assert f"tunelane schedule continue {pending[0].name}" in str(error), fault
             with suppress(TunelaneError):
                 schedules.carry_on("nightly")
+        if [record for record in schedules.store.records() if record.pending]:
+            # It may still have been on its way.
+            cluster.clock.advance(QUIET_TIME)
+            with suppress(TunelaneError):
+                schedules.carry_on("nightly")
+        cluster.arrive()
         assert _agree(schedules, cluster), fault
         assert [record.pending for record in schedules.store.records() if record.pending] == [], fault
         if error is None or pending:

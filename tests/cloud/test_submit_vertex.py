@@ -14,14 +14,16 @@ import pytest
 
 from tests.cloud.bench.bench import Bench
 from tests.cloud.bench.faults import KINDS, Fault, matrix
-from tests.cloud.bench.pipeline_jobs import failing, small_spec, succeeding
+from tests.cloud.bench.specs import small_spec
+from tests.cloud.bench.steps import failing, succeeding
 from tunelane_components.images import EXTRA_BY_IMAGE
 from tunelane_pipelines.display.logs import print_logs
 from tunelane_pipelines.display.watching import watch_run
 from tunelane_pipelines.runs.cancelling import cancel_run
 from tunelane_pipelines.runs.finding import find_run, list_runs
 from tunelane_pipelines.runs.reconciling import refresh_all
-from tunelane_pipelines.settings import GcpSettings, Settings, load_settings
+from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings import Settings, load_settings
 from tunelane_pipelines.submitting.sending import resume_run, submit_run
 from tunelane_pipelines.submitting.submit import Wish, wished
 from tunelane_pipelines.targets.target import Submission
@@ -30,8 +32,8 @@ from tunelane_serving.errors import TunelaneError
 
 _ASSIGNED = (
     "data=gs://tunelane-test-ew4/rows.csv",
-    "registry_uri=https://mlflow.example.org",
-    "deployment_uri=cloud-run://tunelane-test/europe-west4",
+    "registry_uri=gs://tunelane-test-ew4/registry",
+    "deployment_uri=gs://tunelane-test-ew4/deployments",
     "model_name=tickets",
 )
 _FEW = ("503", "reply-lost", "denied")
@@ -119,7 +121,7 @@ def test_runs_of_others_are_taken_in(
 ) -> None:
     submit_run(submission, tmp_path / "their-root", opener("vertex"), bench.clock, command="")
     assert list_runs(settings.root) == []
-    assert refresh_all(settings, opener, bench.clock) == {}
+    assert refresh_all(settings, opener, bench.clock) == ({}, {opener("vertex").service})
     assert [(entry.run_id, entry.target) for entry in list_runs(settings.root)] == [(submission.run_id, "vertex")]
 
 

@@ -19,35 +19,20 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def runs_list_command(
     limit: Annotated[int, typer.Option("--limit", min=1, help="The newest so many.")] = 20,
     refresh: Annotated[
-        bool | None,
-        typer.Option(
-            "--refresh/--no-refresh",
-            help="Ask the services for their runs, or do not; by default for at most two seconds, and if runs go on.",
-        ),
-    ] = None,
+        bool, typer.Option("--refresh", help="Ask the services for their runs first, and take in those of schedules.")
+    ] = False,
     as_json: JsonOption = False,
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """List the runs, the newest first."""
+    """List the runs, the newest first, as far as is known here: no service is asked without --refresh."""
     from tunelane_pipelines.cli.targets import opener
-    from tunelane_pipelines.display.showing import print_list
-    from tunelane_pipelines.runs.reconciling import refresh_all, refresh_quickly
+    from tunelane_pipelines.display.listing import list_and_refresh
     from tunelane_pipelines.settings import load_settings
     from tunelane_pipelines.targets.clock import SystemClock
 
     settings = load_settings(profile, root=root)
-    errors: dict[str, Exception] = {}
-    lines: list[str] = []
-    if refresh:
-        errors.update(refresh_all(settings, opener(settings), SystemClock()))
-        lines = [f"tunelane: {name}: {error}" for name, error in errors.items()]
-    elif refresh is None:
-        lines = refresh_quickly(settings.root, opener(settings), SystemClock())
-    print_list(settings.root, limit, as_json=as_json)
-    for line in lines:
-        typer.echo(line, err=True)
-    if errors:
+    if not list_and_refresh(settings, opener(settings), SystemClock(), limit, refresh=refresh, as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -65,7 +50,7 @@ def runs_show_command(
     from tunelane_pipelines.targets.clock import SystemClock
 
     settings = load_settings(profile, root=root)
-    print_run(settings.root, run, opener(settings), SystemClock(), as_json=as_json)
+    print_run(settings.root, run, opener(settings), SystemClock(), as_json=as_json, profile=settings.profile)
 
 
 @runs_app.command("watch")
@@ -77,7 +62,7 @@ def runs_watch_command(run: RunArgument = "latest", root: RootOption = None, pro
     from tunelane_pipelines.targets.clock import SystemClock
 
     settings = load_settings(profile, root=root)
-    if not watch_run(settings.root, run, opener(settings), SystemClock()):
+    if not watch_run(settings.root, run, opener(settings), SystemClock(), profile=settings.profile):
         raise typer.Exit(1)
 
 
@@ -95,13 +80,14 @@ def runs_logs_command(
     from tunelane_pipelines.targets.clock import SystemClock
 
     settings = load_settings(profile, root=root)
-    print_logs(settings.root, run, task, opener(settings), SystemClock())
+    print_logs(settings.root, run, task, opener(settings), SystemClock(), profile=settings.profile)
 
 
 @runs_app.command("cancel")
 def runs_cancel_command(run: RunArgument, root: RootOption = None, profile: ProfileOption = None) -> None:
     """End a run before its end; one that has ended stays as it is."""
     from tunelane_pipelines.cli.targets import opener
+    from tunelane_pipelines.runs.advice import again
     from tunelane_pipelines.runs.cancelling import cancel_run
     from tunelane_pipelines.runs.finding import find_run
     from tunelane_pipelines.runs.record import ENDED
@@ -113,18 +99,21 @@ def runs_cancel_command(run: RunArgument, root: RootOption = None, profile: Prof
     if record.state in ENDED:
         typer.echo(f"{record.run_id}: {record.state}.")
     else:
-        typer.echo(f"{record.run_id}: cancelled; it ends soon. Watch it: tunelane runs watch {record.run_id}")
+        watch = again(f"runs watch {record.run_id}", settings.root, settings.profile)
+        typer.echo(f"{record.run_id}: cancelled; it ends soon. Watch it: {watch}")
 
 
 @runs_app.command("resume")
 def runs_resume_command(run: RunArgument, root: RootOption = None, profile: ProfileOption = None) -> None:
-    """Go on with a run whose submission was cut short: find it at its service, or send it."""
+    """Go on with a run whose submission was cut short: find it at its service, or send it.
+
+    One that is in its experiment not yet is filed there.
+    """
     from tunelane_pipelines.cli.targets import opener
     from tunelane_pipelines.runs.finding import find_run
     from tunelane_pipelines.settings import load_settings
-    from tunelane_pipelines.submitting.sending import resume_run
-    from tunelane_pipelines.submitting.submit import print_started
+    from tunelane_pipelines.submitting.submit import resume
     from tunelane_pipelines.targets.clock import SystemClock
 
     settings = load_settings(profile, root=root)
-    print_started(resume_run(find_run(settings.root, run), opener(settings), SystemClock()))
+    resume(find_run(settings.root, run), settings, opener(settings), SystemClock())

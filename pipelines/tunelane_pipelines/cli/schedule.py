@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunelane_pipelines.cli.completion import (
-    complete_pipeline,
-)
+from tunelane_pipelines.cli.completion import complete_pipeline
 from tunelane_pipelines.cli.options import (
     AssignmentsOption,
     ConfigOption,
@@ -91,12 +89,16 @@ def schedule_create_command(
     ] = None,
     experiment: Annotated[str, typer.Option("--experiment", help="The experiment to file the runs under.")] = "",
     no_cache: NoCacheOption = False,
+    fail_slow: Annotated[
+        bool, typer.Option("--fail-slow", help="After a failed task go on with what does not need it.")
+    ] = False,
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
     """Have a pipeline run again and again, on a cluster or on this machine."""
     from tunelane_pipelines.cli.targets import opener
-    from tunelane_pipelines.scheduling.creating import create_schedule
+    from tunelane_pipelines.runs.record import LOCAL
+    from tunelane_pipelines.scheduling.creating import create_schedule, refuse_cluster_options
     from tunelane_pipelines.scheduling.recurrence import changed
     from tunelane_pipelines.scheduling.showing import print_changed
     from tunelane_pipelines.settings import load_settings
@@ -104,6 +106,16 @@ def schedule_create_command(
     from tunelane_pipelines.targets.clock import SystemClock
     from tunelane_pipelines.targets.target import Recurrence
 
+    if target == LOCAL:
+        given = {
+            "--images": images,
+            "--gpu": gpu,
+            "--label": labels,
+            "--experiment": experiment,
+            "--no-cache": no_cache,
+            "--fail-slow": fail_slow,
+        }
+        refuse_cluster_options([option for option, value in given.items() if value])
     settings, clock = load_settings(profile, root=root, images=images, gpu=gpu), SystemClock()
     recurrence = changed(
         Recurrence(cron=""),
@@ -123,9 +135,10 @@ def schedule_create_command(
         labels=labels or [],
         experiment=experiment,
         caching=not no_cache,
+        fail_fast=not fail_slow,
     )
     record = create_schedule(name or pipeline, wish, recurrence, settings, opener(settings), clock, starter=starter)
-    print_changed(record, settings.root, clock.now(), verb="created")
+    print_changed(record, settings, clock.now(), verb="created")
 
 
 @schedule_app.command("list")
@@ -142,7 +155,7 @@ def schedule_list_command(
     from tunelane_pipelines.targets.clock import SystemClock
 
     settings = load_settings(profile, root=root)
-    print_schedules(settings.root, opener(settings), SystemClock(), target=target, as_json=as_json)
+    print_schedules(settings, opener(settings), SystemClock(), target=target, as_json=as_json)
 
 
 @schedule_app.command("show")
@@ -156,7 +169,7 @@ def schedule_show_command(
     from tunelane_pipelines.targets.clock import SystemClock
 
     settings = load_settings(profile, root=root)
-    print_schedule(settings.root, name, opener(settings), SystemClock(), as_json=as_json)
+    print_schedule(settings, name, opener(settings), SystemClock(), as_json=as_json)
 
 
 @schedule_app.command("pause")
@@ -281,4 +294,4 @@ def _change(
     record = ScheduleStore(settings.root).record(name)
     done = change(schedules_of(record, settings, opener(settings), clock), record)
     verb = verb or f"{record.pending}d"
-    print_changed(done, settings.root, clock.now(), verb=verb)
+    print_changed(done, settings, clock.now(), verb=verb)

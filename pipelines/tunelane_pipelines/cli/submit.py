@@ -71,5 +71,5 @@ def submit_command(
     if wait:
         from tunelane_pipelines.display.watching import watch_run
 
-        if not watch_run(settings.root, record.run_id, open_target, clock):
+        if not watch_run(settings.root, record.run_id, open_target, clock, profile=settings.profile):
             raise typer.Exit(1)

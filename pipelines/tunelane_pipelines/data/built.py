@@ -10,8 +10,8 @@ import typer
 from tunelane_components.etl.build import Build
 from tunelane_components.etl.dataset import QUARANTINE, REPORT, DatasetSummary
 from tunelane_components.etl.split import SPLITS
-from tunelane_pipelines.display.highlights import short
 from tunelane_pipelines.display.rows import print_rows
+from tunelane_pipelines.runs.advice import short
 
 _SHOWN_WARNINGS = 10
 

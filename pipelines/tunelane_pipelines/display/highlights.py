@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from tunelane_pipelines.runs.advice import again, short
 from tunelane_pipelines.runs.figures import agreement, headline, measures, verdict_of
 from tunelane_pipelines.runs.record import ENDED, LOCAL, LOG, PARAMETERS, REPORT, RunRecord, TaskRecord
 
@@ -85,32 +86,35 @@ def _places(record: RunRecord, directory: Path) -> list[tuple[str, str]]:
     return rows
 
 
-def next_command(record: RunRecord, directory: Path, root: Path) -> str:
+def next_command(record: RunRecord, directory: Path, root: Path, profile: Path | None = None) -> str:
     """The command to type after a run: serve what it made or met, or run it again as it was; or go on with it."""
-    at = "" if root == Path.cwd() / ".tunelane" else f" --root {shlex.quote(str(short(root)))}"
+    return again(_next_words(record, directory), root, profile)
+
+
+def _next_words(record: RunRecord, directory: Path) -> str:
     if record.target != LOCAL:
-        return _next_remote(record, directory, at)
+        return _next_of_remote(record, directory)
     if record.state != "succeeded":
-        again = shlex.quote(str(short(directory / PARAMETERS)))
-        return f"tunelane run{at} {record.pipeline} --config {again}"
+        return f"run {record.pipeline} --config {_quoted(directory / PARAMETERS)}"
     evaluated = record.task("evaluate-model")
     if record.promoted or (evaluated and "champion_macro_f1" in evaluated.metrics):
-        return f"tunelane serve{at} --model {shlex.quote(str(record.parameters['model_name']))}"
+        return f"serve --model {shlex.quote(str(record.parameters['model_name']))}"
     package = record.artifact("validate-parity", "package")
-    if package is None:
-        return f"tunelane runs list{at}"
-    return f"tunelane serve --package {shlex.quote(str(short(directory / package.path)))}"
+    return "runs list" if package is None else f"serve --package {_quoted(directory / package.path)}"
 
 
-def _next_remote(record: RunRecord, directory: Path, at: str) -> str:
+def _next_of_remote(record: RunRecord, directory: Path) -> str:
     if record.state == "needs-resume":
-        return f"tunelane runs resume{at} {record.run_id}"
+        return f"runs resume {record.run_id}"
     if record.state not in ENDED:
-        return f"tunelane runs watch{at} {record.run_id}"
+        return f"runs watch {record.run_id}"
     if record.state == "succeeded" or not (directory / PARAMETERS).exists():
-        return f"tunelane runs logs{at} {record.run_id}"
-    again = shlex.quote(str(short(directory / PARAMETERS)))
-    return f"tunelane submit{at} {record.pipeline} --target {record.target} --config {again}"
+        return f"runs logs {record.run_id}"
+    return f"submit {record.pipeline} --target {record.target} --config {_quoted(directory / PARAMETERS)}"
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(short(path)))
 
 
 def duration(seconds: float) -> str:
@@ -121,8 +125,3 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {whole_s:02} s"
     return f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def short(path: Path) -> Path:
-    """`path` as the user would type it here."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

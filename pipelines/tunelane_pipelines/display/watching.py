@@ -7,9 +7,12 @@ import typer
 
 from tunelane_pipelines.display.interface import Display
 from tunelane_pipelines.display.plain import PlainDisplay
+from tunelane_pipelines.runs.advice import again
 from tunelane_pipelines.runs.finding import find_run
-from tunelane_pipelines.runs.reconciling import Opener, seen
+from tunelane_pipelines.runs.looking import seen
 from tunelane_pipelines.runs.record import ENDED, LOCAL, RunRecord
+from tunelane_pipelines.runs.services import Opener
+from tunelane_pipelines.runs.unclear import and_how_to_go_on
 from tunelane_pipelines.targets.clock import Clock
 
 _POLL_S = 0.5
@@ -19,11 +22,12 @@ _REMOTE_POLL_S = 5.0
 _ATTEMPTS = 12
 
 
-def watch_run(root: Path, name: str, opener: Opener, clock: Clock) -> bool:
+def watch_run(root: Path, name: str, opener: Opener, clock: Clock, *, profile: Path | None = None) -> bool:
     """Show the run called `name` until it has ended; says whether it succeeded. Ctrl-C ends the watching, not the run.
 
     Raises:
-        InputError: there is no such run, or it left nothing since the input ended it.
+        InputError: there is no such run, or it left nothing since the input ended it; or it goes on at another service
+            than the settings in force name.
         ServiceAway: the service of a remote run did not answer for minutes.
         typer.Exit: with 130, after Ctrl-C.
     """
@@ -31,11 +35,14 @@ def watch_run(root: Path, name: str, opener: Opener, clock: Clock) -> bool:
     try:
         record = _shown(root, run_id, opener, clock)
     except KeyboardInterrupt:
-        typer.echo(f"The run goes on. Watch it again: tunelane runs watch {run_id}", err=True)
+        watch = again(f"runs watch {run_id}", root, profile)
+        typer.echo(f"The run goes on. Watch it again: {watch}", err=True)
         raise typer.Exit(130) from None
     if record.error:
-        # As `tunelane run` ends in such a case.
-        typer.echo(f"tunelane: {record.error}", err=True)
+        # As `tunelane run` or `submit` ends in such a case.
+        is_unclear = record.state == "needs-resume"
+        said = and_how_to_go_on(record.error, run_id, root, profile) if is_unclear else record.error
+        typer.echo(f"tunelane: {said}", err=True)
     return record.state == "succeeded"
 
 

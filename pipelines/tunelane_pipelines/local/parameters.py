@@ -70,6 +70,11 @@ def check_text(parameters: Mapping[str, Any]) -> None:
             raise InputError(f"Parameter {name} is not UTF-8: {value!r}. Rename it, or what it names.")
 
 
+def is_hub_id(name: str) -> bool:
+    """Whether a base model is written as one of a hub: NAME or OWNER/NAME."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
 def check_ahead(parameters: Mapping[str, Any]) -> None:
     """Let the tasks from the training on refuse their parameters now, rather than when their turn comes.
 
@@ -90,6 +95,6 @@ def _located(name: str, value: str) -> str:
     # Whether a pattern finds anything is for the task to say.
     if path.exists() or (name in _DATA_PARAMETERS and glob.has_magic(str(path))):
         return str(path.absolute())
-    if name == "base_model" and _HUB_ID.fullmatch(value):
+    if name == "base_model" and is_hub_id(value):
         return value
     raise InputError(f"No such file or directory: {value}. Pass --set {name}=PATH or a gs:// URI that exists.")

@@ -57,6 +57,9 @@ def _display(is_plain: bool) -> Iterator[Display]:
 
 
 def _print_summary(run: LocalRun, settings: Settings, is_plain: bool) -> None:
-    rows = [*summary(run.record, run.directory), ("Next", next_command(run.record, run.directory, settings.root))]
+    rows = [
+        *summary(run.record, run.directory),
+        ("Next", next_command(run.record, run.directory, settings.root, settings.profile)),
+    ]
     typer.echo("")
     print_rows(rows, is_plain=is_plain)

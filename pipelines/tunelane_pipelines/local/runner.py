@@ -1,7 +1,6 @@
 """The local target: a pipeline here, on kfp's local runner, in a process group that never outlives the run."""
 
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -22,7 +21,8 @@ from tunelane_pipelines.display.interface import Display
 from tunelane_pipelines.local.following import Follower, TaskFailed
 from tunelane_pipelines.local.worker import EVENT_PREFIX, write_parameters
 from tunelane_pipelines.runs.journal import Journal
-from tunelane_pipelines.runs.masking import mask, mask_values
+from tunelane_pipelines.runs.masking import mask
+from tunelane_pipelines.runs.new import make_run_directory, new_record, new_run_id
 from tunelane_pipelines.runs.overhead import overhead
 from tunelane_pipelines.runs.record import (
     LOCAL,
@@ -31,10 +31,8 @@ from tunelane_pipelines.runs.record import (
     SCHEDULE_VARIABLE,
     RunRecord,
     RunState,
-    TaskRecord,
     write_record,
 )
-from tunelane_pipelines.runs.surroundings import machine, versions
 from tunelane_serving.errors import InputError, TunelaneError
 from tunelane_serving.files import locked
 
@@ -90,7 +88,7 @@ def run_locally(
     """
     check_paths(root, parameters)
     record = _new_record(pipeline, parameters, command, started_s or time.time())
-    directory = _make_run_directory(root, record.run_id)
+    directory = make_run_directory(root, record.run_id)
     journal = Journal(root)
     with locked(directory / LOCK), _interruptible() as ignore_signals:
         _begin(record, parameters, directory, journal)
@@ -132,36 +130,19 @@ def check_paths(root: Path, parameters: Mapping[str, Any]) -> None:
 
 
 def _new_record(pipeline: str, parameters: Mapping[str, Any], command: str, started_s: float) -> RunRecord:
-    started_at = datetime.fromtimestamp(started_s, UTC)
-    dag = read_dag(load_pipeline(pipeline))
-    return RunRecord(
-        run_id=f"{pipeline}-{started_at.astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
-        pipeline=pipeline,
-        display_name=dag.display_name,
-        target=LOCAL,
-        started_at=started_at,
-        # A file name can hold bytes that are no text.
-        command=mask(command).encode(errors="backslashreplace").decode(),
-        parameters=mask_values(parameters),
-        versions=versions(),
-        machine=machine(),
-        schedule=os.environ.get(SCHEDULE_VARIABLE, ""),
-        tasks=tuple(
-            TaskRecord(task.name, task.display_name, task.component, task.needs, task.branch) for task in dag.tasks
-        ),
+    dag, started_at = read_dag(load_pipeline(pipeline)), datetime.fromtimestamp(started_s, UTC)
+    record = new_record(
+        new_run_id(pipeline, started_at),
+        pipeline,
+        dag.display_name,
+        LOCAL,
+        started_at,
+        command=command,
+        parameters=parameters,
+        tasks=dag.tasks,
     )
-
-
-def _make_run_directory(root: Path, run_id: str) -> Path:
-    directory = root.absolute() / "runs" / run_id
-    try:
-        directory.mkdir(parents=True)
-        # A directory can exist and still refuse files (read-only mounts, quotas).
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise InputError(f"Cannot write to the root {root}: {error.strerror}. Choose another with --root.") from error
-    return directory
+    record.schedule = os.environ.get(SCHEDULE_VARIABLE, "")
+    return record
 
 
 def _begin(record: RunRecord, parameters: Mapping[str, Any], directory: Path, journal: Journal) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tunelane_pipelines.display.highlights import duration
 from tunelane_pipelines.runs.figures import task_of
-from tunelane_pipelines.runs.record import PARAMETERS, RunRecord
+from tunelane_pipelines.runs.record import LOCAL, PARAMETERS, RunRecord
 
 # Component, artifact, key of its metadata (empty: the artifact's own digest), and what it is called.
 _DIGESTS = (
@@ -20,8 +20,11 @@ _DIGESTS = (
 
 
 def repeat_command(directory: Path, record: RunRecord) -> str:
-    """The command that runs the pipeline again with the same parameters."""
-    return shlex.join(["tunelane", "run", record.pipeline, "--config", str(directory.absolute() / PARAMETERS)])
+    """The command that runs the pipeline again with the same parameters, whatever directory it is typed in."""
+    run = directory.absolute()
+    verb = ["run"] if record.target == LOCAL else ["submit", "--target", record.target]
+    places = ["--config", str(run / PARAMETERS), "--root", str(run.parents[1])]
+    return shlex.join(["tunelane", *verb, record.pipeline, *places])
 
 
 def digests(record: RunRecord) -> list[tuple[str, str]]:

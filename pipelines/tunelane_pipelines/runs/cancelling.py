@@ -8,12 +8,15 @@ from pathlib import Path
 
 from tunelane_pipelines.runs.finding import find_run
 from tunelane_pipelines.runs.journal import Entry, Journal
-from tunelane_pipelines.runs.reconciling import Opener, look, recorded
+from tunelane_pipelines.runs.looking import look, recorded
+from tunelane_pipelines.runs.quiet import quiet_left_min
 from tunelane_pipelines.runs.record import ENDED, LOCK, RunRecord, write_record
+from tunelane_pipelines.runs.services import Opener, opened
 from tunelane_pipelines.targets.clock import Clock
 from tunelane_pipelines.targets.retrying import retried
 from tunelane_pipelines.targets.target import RemoteTarget
-from tunelane_serving.errors import InputError
+from tunelane_serving.errors import InputError, TunelaneError
+from tunelane_serving.files import locked_if_free
 
 NEVER_STARTED = "It never started."
 
@@ -26,16 +29,22 @@ def cancel_run(root: Path, entry: Entry, opener: Opener, clock: Clock) -> RunRec
     """Have a run ended; gives its record, as which it may go on for a while. Nothing happens where it has ended.
 
     Raises:
+        Elsewhere: it belongs to another service than the settings in force name.
         InputError: it is being submitted at this moment, or its local command is not to be found.
-        TunelaneError: the service does not answer, or its answer is no.
+        TunelaneError: the service does not answer, or its answer is no; or its request may still be on its way.
     """
     if entry.state in ENDED:
         return recorded(entry)
     if not entry.is_remote:
         return _end_command(root, entry, clock)
-    if entry.state == "submitting":
-        raise InputError(f"{entry.run_id} is being submitted by another command. Cancel it when that has ended.")
-    return _cancel(root, entry, opener(entry.target), clock)
+    if entry.state not in ("submitting", "needs-resume"):
+        return _cancel(root, entry, opened(entry, opener), clock)
+    # Who submits or resumes it holds the lock: a run that is sent after it was looked for would go on.
+    with locked_if_free(Path(entry.place) / LOCK) as is_free:
+        if not is_free:
+            raise InputError(f"{entry.run_id} is being submitted by another command. Cancel it when that has ended.")
+        found = find_run(root, entry.run_id)
+        return recorded(found) if found.state in ENDED else _cancel(root, found, opened(found, opener), clock)
 
 
 def _cancel(root: Path, entry: Entry, target: RemoteTarget, clock: Clock) -> RunRecord:
@@ -45,6 +54,12 @@ def _cancel(root: Path, entry: Entry, target: RemoteTarget, clock: Clock) -> Run
         return record
     resource = record.remote.resource if record.remote else ""
     if not resource:
+        left_min = quiet_left_min(record, clock.now())
+        if left_min:
+            raise TunelaneError(
+                f"{target.service} does not have {entry.run_id}, but its request may still be on its way. Cancel it "
+                f"again in {left_min} min."
+            )
         record.finish("cancelled", NEVER_STARTED)
         write_record(Path(entry.place), record)
         Journal(root).enter(record, entry.place)

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from tunelane_pipelines.nearest import no_such
+from tunelane_pipelines.runs.advice import again, short
 from tunelane_pipelines.runs.journal import Entry, Journal
 from tunelane_pipelines.runs.record import LOCK, RECORD, read_record, write_record
+from tunelane_pipelines.runs.unclear import unclear
 from tunelane_serving.errors import ContractError, InputError
 from tunelane_serving.files import locked_if_free
 
@@ -32,7 +34,7 @@ def find_run(root: Path, name: str) -> Entry:
     """
     entries = list_runs(root)
     if not entries:
-        raise InputError(f"No runs below {root} yet. Start one: tunelane run train-classifier --config sentiment")
+        raise InputError(no_runs(root))
     if name == LATEST:
         return entries[0]
     exact = [entry for entry in entries if entry.run_id == name]
@@ -46,13 +48,22 @@ def find_run(root: Path, name: str) -> Entry:
     return found[0]
 
 
-def unclear(why: str, run_id: str) -> str:
-    """Say why it is not known whether a run started, and how to go on."""
-    return f"{why.rstrip('.')}. Whether the run started is not known; go on with: tunelane runs resume {run_id}"
+def no_runs(root: Path) -> str:
+    """Say that there are none yet, and how to start one."""
+    return f"No runs below {short(root)} yet. Start one: {again('run train-classifier --config sentiment', root)}"
 
 
 def _settle(journal: Journal, entry: Entry) -> bool:
-    """Put a run's row right; says whether it was wrong.
+    """Put a run's row right; says whether it was wrong. A run that cannot be read must not hide the others."""
+    try:
+        return _settle_readable(journal, entry)
+    except (OSError, ContractError):
+        # Rights; or written by a newer release, or by hand.
+        return False
+
+
+def _settle_readable(journal: Journal, entry: Entry) -> bool:
+    """Put a row right.
 
     A run that is marked as running or submitting has lost its command if the kernel freed the lock which that held.
     """
@@ -69,13 +80,9 @@ def _settle(journal: Journal, entry: Entry) -> bool:
         if not (directory / RECORD).exists():
             journal.forget(entry.run_id)
             return True
-        try:
-            record = read_record(directory)
-        except ContractError:
-            # Written by a newer release, or by hand: one such run must not hide the others.
-            return False
+        record = read_record(directory)
         if record.state == "submitting":
-            record.state, record.error = "needs-resume", unclear("The submission was cut short.", entry.run_id)
+            record.state, record.error = "needs-resume", unclear("The submission was cut short.")
             write_record(directory, record)
         elif record.state == "running" and not entry.is_remote:
             record.finish("interrupted", "The command was killed; the run's tasks ended with it.")

@@ -7,13 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from tunelane_pipelines.runs.journal_file import transaction
+from tunelane_pipelines.runs.journal_file import is_there, transaction
 from tunelane_pipelines.runs.record import LOCAL, RunRecord, RunState
 from tunelane_serving.errors import TunelaneError
 
 JOURNAL = "journal.db"
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _FIRST_SCHEMA = """
 CREATE TABLE runs (
     run_id TEXT PRIMARY KEY,
@@ -38,6 +38,12 @@ _CHANGES = {
         "ALTER TABLE runs ADD COLUMN schedule TEXT NOT NULL DEFAULT ''",
         "CREATE TABLE looks (target TEXT PRIMARY KEY, tried_at TEXT NOT NULL, looked_at TEXT)",
     ),
+    2: (
+        "ALTER TABLE runs ADD COLUMN service TEXT NOT NULL DEFAULT ''",
+        # Of which service a target's last look was is not known: its list is read once more from the beginning.
+        "DROP TABLE looks",
+        "CREATE TABLE looks (service TEXT PRIMARY KEY, looked_at TEXT NOT NULL)",
+    ),
 }
 
 
@@ -47,6 +53,7 @@ class Entry(NamedTuple):
     `place` is the run's directory. It follows from the run's id: a root that was moved or copied is as good as before.
     A run that others started has none until it is looked at. `resource` is the service's name of a remote run, empty
     until it is known; `console_url` is where people look at it; `schedule` is the resource of what started it.
+    `service` is the one that it belongs to, empty for a local run and for one that an older release submitted.
     """
 
     run_id: str
@@ -63,18 +70,12 @@ class Entry(NamedTuple):
     resource: str = ""
     console_url: str = ""
     schedule: str = ""
+    service: str = ""
 
     @property
     def is_remote(self) -> bool:
         """Whether a service carries it on."""
         return self.target != LOCAL
-
-
-class Look(NamedTuple):
-    """When a service's own list was last asked for, and when it last answered; None for never."""
-
-    tried_at: datetime | None
-    looked_at: datetime | None
 
 
 def entry_of(record: RunRecord, place: str) -> Entry:
@@ -96,6 +97,7 @@ def entry_of(record: RunRecord, place: str) -> Entry:
         remote.resource if remote else "",
         remote.console_url if remote else "",
         remote.schedule if remote else record.schedule,
+        record.service,
     )
 
 
@@ -131,7 +133,7 @@ class Journal:
 
     def entries(self) -> list[Entry]:
         """Every run, the newest first; none where there is no journal yet."""
-        if not self.path.exists():
+        if not is_there(self.path):
             return []
         with self._open() as connection:
             rows = connection.execute(
@@ -143,25 +145,18 @@ class Journal:
         """The directory of a run."""
         return self.path.parent / run_id
 
-    def tried(self, target: str, at: datetime) -> None:
-        """Note that a target's own list is asked for."""
-        self._note("INSERT INTO looks VALUES (?1, ?2, NULL) ON CONFLICT DO UPDATE SET tried_at = ?2", target, at)
-
-    def looked(self, target: str, at: datetime) -> None:
-        """Note that a target's own list was read."""
-        self._note("INSERT OR REPLACE INTO looks VALUES (?1, ?2, ?2)", target, at)
-
-    def look(self, target: str) -> Look:
-        """When a target's own list was last asked for and last read."""
-        if not self.path.exists():
-            return Look(None, None)
+    def looked(self, service: str, at: datetime) -> None:
+        """Note that a service's own list was read."""
         with self._open() as connection:
-            row = connection.execute("SELECT tried_at, looked_at FROM looks WHERE target = ?", (target,)).fetchone()
-        return Look(*(datetime.fromisoformat(at) if at else None for at in row or (None, None)))
+            connection.execute("INSERT OR REPLACE INTO looks VALUES (?, ?)", (service, at.isoformat()))
 
-    def _note(self, statement: str, target: str, at: datetime) -> None:
+    def looked_at(self, service: str) -> datetime | None:
+        """When a service's own list was last read; None for never."""
+        if not is_there(self.path):
+            return None
         with self._open() as connection:
-            connection.execute(statement, (target, at.isoformat()))
+            row = connection.execute("SELECT looked_at FROM looks WHERE service = ?", (service,)).fetchone()
+        return datetime.fromisoformat(row[0]) if row else None
 
     def _entry(self, row: Entry) -> Entry:
         started_at = datetime.fromisoformat(str(row.started_at))

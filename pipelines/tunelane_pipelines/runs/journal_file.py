@@ -10,6 +10,21 @@ from tunelane_serving.errors import InputError, TunelaneError
 _WAIT_S = 30.0
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a journal at all.
+
+    Raises:
+        InputError: the directory cannot be read.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise InputError(f"Cannot read the journal {path}: {error.strerror}. Choose another root: --root.") from error
+    return True
+
+
 @contextmanager
 def transaction(path: Path, prepare: Callable[[sqlite3.Connection], object]) -> Iterator[sqlite3.Connection]:
     """Open the file for one transaction, which waits for other processes' ones; `prepare` makes its tables first.

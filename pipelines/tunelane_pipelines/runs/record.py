@@ -126,6 +126,8 @@ class RunRecord(msgspec.Struct, forbid_unknown_fields=True):
     `parameters` are all of the pipeline's, passwords masked. `command` is what was typed. `versions` and `machine` say
     what it ran with and on; of a remote run, what it was submitted with and from. `remote` is None for a local run, and
     for one that no service is known to have. `schedule` names the schedule of this machine that started a local run.
+    `service` is the one that a remote run belongs to (`RemoteTarget.service`), empty for a local run; `sent_at` is when
+    its request was last sent, None where it never was from here.
     """
 
     run_id: str
@@ -144,6 +146,8 @@ class RunRecord(msgspec.Struct, forbid_unknown_fields=True):
     overhead: Overhead | None = None
     remote: Remote | None = None
     schedule: str = ""
+    service: str = ""
+    sent_at: datetime | None = None
     version: Literal[1, 2] = 2
 
     def task(self, name: str) -> TaskRecord | None:

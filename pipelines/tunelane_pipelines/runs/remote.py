@@ -3,11 +3,10 @@
 import re
 from datetime import datetime
 
-from tunelane_pipelines.dag import DagTask
 from tunelane_pipelines.runs.journal import Entry, Journal, entry_of
 from tunelane_pipelines.runs.masking import mask, mask_values
 from tunelane_pipelines.runs.record import ENDED, Remote, RunRecord, TaskRecord, TaskState
-from tunelane_pipelines.targets.target import RemoteRun, RemoteTask
+from tunelane_pipelines.targets.target import RemoteRun, RemoteTarget, RemoteTask
 
 # What a task came to that a service calls running after its run has ended.
 _LAST_BY_RUN: dict[str, TaskState] = {"succeeded": "succeeded", "failed": "failed"}
@@ -19,17 +18,12 @@ def run_id_of(run: RemoteRun) -> str:
     return _NO_FILE_NAME.sub("-", run.run_id or run.resource.rpartition("/")[2])
 
 
-def tasks_of(dag: tuple[DagTask, ...]) -> tuple[TaskRecord, ...]:
-    """The tasks of a run that has not begun."""
-    return tuple(TaskRecord(task.name, task.display_name, task.component, task.needs, task.branch) for task in dag)
-
-
-def record_of(run: RemoteRun, target: str, tasks: tuple[TaskRecord, ...]) -> RunRecord:
+def record_of(run: RemoteRun, target: RemoteTarget, tasks: tuple[TaskRecord, ...]) -> RunRecord:
     """The record of a run that was not submitted from here.
 
     Args:
         run: as the service sees it.
-        target: the service's name.
+        target: the service.
         tasks: those of its pipeline, where that is one of ours.
     """
     parameters = {name: value for name, value in run.parameters.items() if isinstance(value, str | int | float | bool)}
@@ -37,13 +31,14 @@ def record_of(run: RemoteRun, target: str, tasks: tuple[TaskRecord, ...]) -> Run
         run_id_of(run),
         run.pipeline,
         run.display_name,
-        target,
+        target.name,
         run.created_at,
         command="",
         parameters=mask_values(parameters),
         versions={},
         machine={},
         tasks=tasks,
+        service=target.service,
     )
 
 
@@ -53,6 +48,8 @@ def update(record: RunRecord, run: RemoteRun, now: datetime) -> None:
     record.wall_s = _seconds(record.started_at, run.ended_at or now)
     for seen in run.tasks:
         _update_task(_task_named(record, seen.name), seen, run.ended_at or now)
+    if run.state not in ENDED:
+        _reopen(record, run)
     record.state, record.error = run.state, mask(run.error)
     if record.state in ENDED:
         for task in record.tasks:
@@ -64,7 +61,7 @@ def update(record: RunRecord, run: RemoteRun, now: datetime) -> None:
         record.error = _failure(record)
 
 
-def row_of(journal: Journal, run: RemoteRun, target: str, known: Entry | None, now: datetime) -> Entry:
+def row_of(journal: Journal, run: RemoteRun, target: RemoteTarget, known: Entry | None, now: datetime) -> Entry:
     """The row that a run in a service's list makes, with what was known of it before."""
     if known is not None:
         return known._replace(
@@ -75,6 +72,7 @@ def row_of(journal: Journal, run: RemoteRun, target: str, known: Entry | None, n
             resource=run.resource,
             console_url=run.console_url,
             schedule=run.schedule or known.schedule,
+            service=target.service,
         )
     record = record_of(run, target, ())
     update(record, run, now)
@@ -98,14 +96,23 @@ def record_of_row(entry: Entry) -> RunRecord:
         wall_s=entry.wall_s,
         error=entry.error,
         remote=Remote(entry.resource, entry.console_url, entry.schedule),
+        service=entry.service,
     )
 
 
 def overlaid(record: RunRecord, entry: Entry) -> RunRecord:
     """A record with the state of its row: a service's list brings rows up to date, and records are left as they are."""
-    if record.state != entry.state and record.state not in ENDED:
+    if record.state != entry.state:
         record.state, record.wall_s, record.error = entry.state, entry.wall_s, entry.error
     return record
+
+
+def _reopen(record: RunRecord, run: RemoteRun) -> None:
+    """Take back the end of a run that goes on after all: tasks that the service does not name have not begun."""
+    named = {seen.name for seen in run.tasks}
+    for task in record.tasks:
+        if task.state in ("skipped", "interrupted") and task.name not in named:
+            task.state = "pending"
 
 
 def _failure(record: RunRecord) -> str:

@@ -76,7 +76,7 @@ def check_cron(cron: str) -> str:
     return line
 
 
-def fire_times(cron: str, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
+def fire_times(cron: str, zone: ZoneInfo, after: datetime, *, by_systemd: bool = False) -> Iterator[datetime]:
     """Give the times at which a checked cron line is due, each later than the one before, in its zone; without end.
 
     Where clocks change it is as crontab(5) says of Debian's: a line whose minute or hour starts with a star is due
@@ -87,12 +87,14 @@ def fire_times(cron: str, zone: ZoneInfo, after: datetime) -> Iterator[datetime]
         cron: what `check_cron` gave.
         zone: where its hours count.
         after: every time given is later.
+        by_systemd: count as its timers do (systemd 252): a time that is left out is left out, and one that comes twice
+            is due the first time, whatever the line.
     """
     minute, hour = cron.split()[:2]
-    is_fixed = not minute.startswith("*") and not hour.startswith("*")
+    is_fixed = not minute.startswith("*") and not hour.startswith("*") and not by_systemd
     start = (after.astimezone(zone) - _LONGEST_OVERLAP).replace(tzinfo=None)
     passes = [_instants(cron, zone, start, is_fixed=is_fixed, fold=0)]
-    if not is_fixed:
+    if not is_fixed and not by_systemd:
         passes.append(_instants(cron, zone, start, is_fixed=is_fixed, fold=1))
     last = after.astimezone(UTC)
     # Each of the two rises, so that what they give together does.

@@ -1,16 +1,15 @@
 """Schedules as lines of the user's crontab, which the user writes: it is never edited from here."""
 
 import shlex
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from tunelane_pipelines.scheduling.machine_zone import is_machine_zone, machine_zone
 from tunelane_pipelines.scheduling.record import ScheduleRecord
-from tunelane_pipelines.scheduling.timers import timer_command
+from tunelane_pipelines.scheduling.timers import timer_command, timer_name
 from tunelane_pipelines.targets.target import Recurrence
 from tunelane_serving.errors import InputError
-
-_COMPARED_WEEKS = 110
 
 
 class CrontabKeeper:
@@ -20,10 +19,12 @@ class CrontabKeeper:
         InputError: the schedule is more than a crontab can do.
     """
 
-    def create(self, record: ScheduleRecord) -> ScheduleRecord:
+    def create(self, record: ScheduleRecord) -> None:
         """Check that a crontab can do it."""
         _check(record.recurrence)
-        return record
+
+    def made(self, record: ScheduleRecord) -> None:
+        """Nothing: the user writes the line."""
 
     def pause(self, record: ScheduleRecord) -> None:
         """Nothing: what the line calls starts nothing then."""
@@ -33,10 +34,9 @@ class CrontabKeeper:
         if catch_up:
             raise InputError("A crontab does not catch up. Resume without --catch-up.")
 
-    def update(self, record: ScheduleRecord, recurrence: Recurrence) -> ScheduleRecord:
+    def update(self, record: ScheduleRecord, recurrence: Recurrence) -> None:  # noqa: ARG002 - as every keeper's
         """Check that a crontab can do it."""
         _check(recurrence)
-        return record
 
     def delete(self, record: ScheduleRecord) -> None:
         """Nothing: what the line calls finds no schedule then."""
@@ -54,23 +54,22 @@ def crontab_line(record: ScheduleRecord, root: Path) -> str:
 
 def adding_command(record: ScheduleRecord, root: Path) -> str:
     """Give a shell command that puts the line into the crontab, in place of an older one of the schedule."""
-    others = f"crontab -l 2>/dev/null | grep -vF {shlex.quote(_mark(record, root))}"
+    others = f"crontab -l 2>/dev/null | {_others(record, root)}"
     return f"({others}; echo {shlex.quote(crontab_line(record, root))}) | crontab -"
 
 
 def removing_command(record: ScheduleRecord, root: Path) -> str:
     """Give a shell command that takes the line out of the crontab."""
-    return f"crontab -l | grep -vF {shlex.quote(_mark(record, root))} | crontab -"
+    return f"crontab -l | {_others(record, root)} | crontab -"
 
 
-def is_machine_zone(zone: ZoneInfo, now: datetime) -> bool:
-    """Whether clocks of this machine show the zone's time, in the two years to come."""
-    weeks = (now.astimezone(UTC) + timedelta(weeks=week) for week in range(_COMPARED_WEEKS))
-    return all(time.astimezone().utcoffset() == time.astimezone(zone).utcoffset() for time in weeks)
+def _others(record: ScheduleRecord, root: Path) -> str:
+    """Give the shell command that leaves out the schedule's line; its mark has no character that means anything."""
+    return f"grep -v '{_mark(record, root)}$'"
 
 
 def _mark(record: ScheduleRecord, root: Path) -> str:
-    return f"# tunelane schedule {record.name} below {root.absolute()}".replace("%", "\\%")
+    return f"# {timer_name(record.name, root)}"
 
 
 def _check(recurrence: Recurrence) -> None:
@@ -78,8 +77,7 @@ def _check(recurrence: Recurrence) -> None:
         raise InputError("A crontab does not catch up. Leave --catch-up out, or pass --with systemd or --with daemon.")
     # Debian's cron knows one zone, the machine's: crontab(5), LIMITATIONS.
     if not is_machine_zone(ZoneInfo(recurrence.time_zone), datetime.now(UTC)):
-        here = datetime.now().astimezone().tzname()
         raise InputError(
-            f"A crontab goes by this machine's clock ({here}), not by {recurrence.time_zone}. Pass --with systemd or "
-            "--with daemon, or --time-zone of this machine."
+            f"A crontab goes by this machine's clock ({machine_zone().key}), not by {recurrence.time_zone}. Pass "
+            "--with systemd or --with daemon, or --time-zone of this machine."
         )

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from tunelane_pipelines.scheduling.record import ScheduleRecord
 from tunelane_pipelines.scheduling.recurrence import due_at, is_over, next_runs
-from tunelane_pipelines.scheduling.starting import Slot, arguments, environment, started, take_slot
+from tunelane_pipelines.scheduling.starting import Slot, arguments, count_start, environment, take_slot, why_never
 from tunelane_pipelines.scheduling.store import ScheduleStore
 from tunelane_pipelines.targets.clock import Clock
 from tunelane_serving.errors import InputError, TunelaneError
@@ -121,8 +121,9 @@ class Daemon:
         due = due_at(record.recurrence, record.settled_until or record.created_at, now)
         if due is None:
             if is_over(record.recurrence, record.started_runs, now):
-                self._store.change(record.name, lambda fresh: replace(fresh, state="completed"))
-                self._say(f"{record.name}: completed")
+                changed = self._store.change(record.name, partial(_completed, now=now))
+                if changed.state == "completed":
+                    self._say(f"{record.name}: completed")
             return
         slot = take_slot(self._store, record)
         if slot is not None:
@@ -135,8 +136,10 @@ class Daemon:
         log = self._store.lock(record.name).parent / f"run-{slot.number}.log"
         try:
             # Before the start: a run is left out rather than started twice.
-            changed = self._store.change(record.name, partial(started, now=now))
-            process = self._launch(record, log, slot.handle)
+            changed, reason = count_start(self._store, record.name, now, partial(self._why_not, now=now))
+            if reason:
+                return
+            process = self._launch(changed, log, slot.handle)
         except OSError as error:
             self._fail(record.name, f"it did not start: {error}")
             return
@@ -145,6 +148,12 @@ class Daemon:
         self._running.append((record.name, process, log))
         following = next_runs(changed.recurrence, now, 1) if changed.state == "active" else []
         self._say(f"{record.name}: started, {f'next {following[0]:%Y-%m-%d %H:%M %Z}' if following else 'the last'}")
+
+    def _why_not(self, record: ScheduleRecord, now: datetime) -> str:
+        """Give why nothing is to be started of a record that may have changed since it was due, or nothing."""
+        if due_at(record.recurrence, record.settled_until or record.created_at, now) is None:
+            return "is due no more"
+        return why_never(record, self._store.root)
 
     def _reap(self) -> None:
         going_on = []
@@ -177,7 +186,16 @@ class Daemon:
 
 
 def _settled(record: ScheduleRecord, now: datetime) -> ScheduleRecord:
-    return replace(record, settled_until=now)
+    # An update settles for itself.
+    return record if record.pending else replace(record, settled_until=now)
+
+
+def _completed(record: ScheduleRecord, now: datetime) -> ScheduleRecord:
+    """Give a record that is over as completed; one that somebody changed meanwhile as it is."""
+    is_completed = record.state == "active" and not record.pending
+    if is_completed and is_over(record.recurrence, record.started_runs, now):
+        return replace(record, state="completed")
+    return record
 
 
 def _last_line(log: Path) -> str:

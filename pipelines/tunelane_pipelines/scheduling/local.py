@@ -10,8 +10,9 @@ from tunelane_pipelines.local.configs import config_path
 from tunelane_pipelines.local.parameters import local_parameters
 from tunelane_pipelines.nearest import no_such
 from tunelane_pipelines.runs.record import LOCAL
-from tunelane_pipelines.scheduling.crontab import CrontabKeeper, is_machine_zone
+from tunelane_pipelines.scheduling.crontab import CrontabKeeper
 from tunelane_pipelines.scheduling.keeper import Keeper
+from tunelane_pipelines.scheduling.machine_zone import is_machine_zone
 from tunelane_pipelines.scheduling.record import ScheduleRecord, Starter
 from tunelane_pipelines.scheduling.starting import KEPT_VARIABLES
 from tunelane_pipelines.scheduling.systemd import SystemdKeeper, has_systemd
@@ -25,9 +26,11 @@ STARTERS: tuple[Starter, ...] = ("systemd", "crontab", "daemon")
 class DaemonKeeper:
     """A `Keeper` of nothing: the daemon reads the journal."""
 
-    def create(self, record: ScheduleRecord) -> ScheduleRecord:
+    def create(self, record: ScheduleRecord) -> None:
         """The daemon finds it."""
-        return record
+
+    def made(self, record: ScheduleRecord) -> None:
+        """Nothing: the journal has it."""
 
     def pause(self, record: ScheduleRecord) -> None:
         """The daemon sees it."""
@@ -35,9 +38,8 @@ class DaemonKeeper:
     def resume(self, record: ScheduleRecord, *, catch_up: bool) -> None:
         """The daemon sees it."""
 
-    def update(self, record: ScheduleRecord, recurrence: Recurrence) -> ScheduleRecord:  # noqa: ARG002 - as every keeper's
+    def update(self, record: ScheduleRecord, recurrence: Recurrence) -> None:
         """The daemon sees it."""
-        return record
 
     def delete(self, record: ScheduleRecord) -> None:
         """The daemon sees it."""
@@ -58,7 +60,7 @@ def choose_starter(wanted: str, recurrence: Recurrence) -> Starter:
     """Give what starts runs: what is wanted, or where that is nothing, what this machine has.
 
     Raises:
-        InputError: there is no such thing, or the machine has not what is wanted.
+        InputError: there is no such thing. Whether the machine has what is wanted, its keeper finds out.
     """
     if wanted == "":
         if recurrence.max_concurrent_runs == 1 and has_systemd():

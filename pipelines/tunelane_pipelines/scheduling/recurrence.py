@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from zoneinfo import ZoneInfo, available_timezones
 
-from tunelane_pipelines.nearest import no_such
+from tunelane_pipelines.nearest import no_such_zone
 from tunelane_pipelines.scheduling.cron import check_cron, fire_times
 from tunelane_pipelines.targets.target import Recurrence
 from tunelane_serving.errors import InputError
@@ -14,6 +14,8 @@ from tunelane_serving.errors import InputError
 # What starts later than this has fallen due while nobody looked.
 _LATE = timedelta(minutes=1)
 _INSTANT = timedelta(microseconds=1)
+# Of starts and ends: the calendar itself ends a little before year 1 and after year 9999.
+_YEARS = range(2000, 3000)
 
 
 def changed(
@@ -43,9 +45,8 @@ def changed(
         InputError: one of them cannot be read, or nothing would ever start.
     """
     zone = read_zone(recurrence.time_zone if time_zone is None else time_zone)
-    found = replace(recurrence, time_zone=zone.key)
-    if cron is not None or not recurrence.cron:
-        found = replace(found, cron=check_cron(cron or ""))
+    # Also what stays: what others made on a service may be written in another way.
+    found = replace(recurrence, time_zone=zone.key, cron=check_cron(recurrence.cron if cron is None else cron))
     if max_concurrent_runs is not None:
         found = replace(found, max_concurrent_runs=_at_least_1("--max-concurrent", max_concurrent_runs))
     if catch_up is not None:
@@ -56,8 +57,10 @@ def changed(
         found = replace(found, ends_at=_read_time("--ends-at", ends_at, zone))
     if max_runs is not None:
         found = replace(found, max_runs=_at_least_1("--max-runs", max_runs) if max_runs else None)
-    if found.ends_at is not None and not next_runs(found, found.starts_at or datetime.now(UTC), 1, inclusive=True):
-        raise InputError(f"Nothing is due before --ends-at {found.ends_at.isoformat()}. Choose a later end.")
+    if found.ends_at is not None:
+        now = datetime.now(UTC)
+        if not next_runs(found, max(found.starts_at or now, now), 1, inclusive=True):
+            raise InputError(f"Nothing is due before --ends-at {found.ends_at.isoformat()}. Choose a later end.")
     return found
 
 
@@ -69,19 +72,34 @@ def read_zone(name: str) -> ZoneInfo:
     """
     # Not tried out: a name can be a path.
     if name not in available_timezones():
-        by_name = {zone.lower().replace("-", "_"): zone for zone in available_timezones()}
-        near = no_such("time zone", name, by_name)
-        for lowered, zone in by_name.items():
-            near = near.replace(repr(lowered), repr(zone))
-        if len(near) > 200:
-            near = f"No time zone {name!r}."
-        raise InputError(f"{near} Pass an IANA name, for instance --time-zone Europe/Berlin.")
+        raise InputError(f"{no_such_zone(name)} Pass an IANA name, for instance --time-zone Europe/Berlin.")
     return ZoneInfo(name)
 
 
-def next_runs(recurrence: Recurrence, after: datetime, count: int, *, inclusive: bool = False) -> list[datetime]:
-    """Give the next times at which the schedule is due, at most `count`, in its zone; `inclusive`: `after` too."""
-    return list(islice(_due_after(recurrence, after - _INSTANT if inclusive else after), count))
+def is_readable(recurrence: Recurrence) -> bool:
+    """Whether its times can be counted here: what others made on a service may be written in another way."""
+    try:
+        check_cron(recurrence.cron)
+        read_zone(recurrence.time_zone)
+    except InputError:
+        return False
+    return True
+
+
+def next_runs(
+    recurrence: Recurrence, after: datetime, count: int, *, inclusive: bool = False, by_systemd: bool = False
+) -> list[datetime]:
+    """Give the next times at which a schedule is due, in its zone.
+
+    Args:
+        recurrence: one that is readable.
+        after: where to begin.
+        count: of times, at most.
+        inclusive: `after` may be one.
+        by_systemd: as systemd's timers count, which differs where clocks change.
+    """
+    begin = after - _INSTANT if inclusive else after
+    return list(islice(_due_after(recurrence, begin, by_systemd=by_systemd), count))
 
 
 def due_at(recurrence: Recurrence, settled_until: datetime, now: datetime) -> datetime | None:
@@ -106,10 +124,10 @@ def is_over(recurrence: Recurrence, started_runs: int, now: datetime) -> bool:
     return recurrence.ends_at is not None and not next_runs(recurrence, now - _LATE, 1)
 
 
-def _due_after(recurrence: Recurrence, after: datetime) -> Iterator[datetime]:
+def _due_after(recurrence: Recurrence, after: datetime, *, by_systemd: bool = False) -> Iterator[datetime]:
     if recurrence.starts_at is not None:
         after = max(after, recurrence.starts_at - _INSTANT)
-    times = fire_times(recurrence.cron, ZoneInfo(recurrence.time_zone), after)
+    times = fire_times(recurrence.cron, ZoneInfo(recurrence.time_zone), after, by_systemd=by_systemd)
     ends_at = recurrence.ends_at
     return times if ends_at is None else takewhile(lambda time: time <= ends_at, times)
 
@@ -121,6 +139,8 @@ def _read_time(option: str, text: str, zone: ZoneInfo) -> datetime | None:
         time = datetime.fromisoformat(text)
     except ValueError as error:
         raise InputError(f"Cannot read {option} {text!r}. Write it as 2026-12-01 or 2026-12-01T03:00.") from error
+    if time.year not in _YEARS:
+        raise InputError(f"{option} is in the year {time.year}. Choose one from {_YEARS[0]} to {_YEARS[-1]}.")
     return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
 
 

@@ -1,28 +1,32 @@
 """`tunelane schedule list` and `show`: the journal of schedules, held against the services' own lists."""
 
 import sys
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import typer
 
-from tunelane_pipelines.compiling.resources import TARGETS
+from tunelane_pipelines.compiling.resources import KUBEFLOW, TARGETS, VERTEX
 from tunelane_pipelines.display.rows import print_rows
 from tunelane_pipelines.nearest import no_such
+from tunelane_pipelines.runs.advice import again
 from tunelane_pipelines.runs.journal import Entry, Journal
-from tunelane_pipelines.runs.reconciling import Opener, refresh
+from tunelane_pipelines.runs.reconciling import refresh
 from tunelane_pipelines.runs.record import LOCAL
+from tunelane_pipelines.runs.services import Opener
 from tunelane_pipelines.scheduling.crontab import adding_command, crontab_line, removing_command
+from tunelane_pipelines.scheduling.reconciling import reconcile
 from tunelane_pipelines.scheduling.record import ScheduleRecord
-from tunelane_pipelines.scheduling.recurrence import next_runs, read_zone
-from tunelane_pipelines.scheduling.service import reconcile
-from tunelane_pipelines.scheduling.store import ScheduleStore
+from tunelane_pipelines.scheduling.recurrence import is_readable, next_runs, read_zone
+from tunelane_pipelines.scheduling.services import opened
+from tunelane_pipelines.scheduling.store import FIRST, ScheduleStore
 from tunelane_pipelines.scheduling.systemd import SystemdKeeper
+from tunelane_pipelines.settings import Settings
 from tunelane_pipelines.targets.clock import Clock
 from tunelane_pipelines.targets.retrying import retried
-from tunelane_pipelines.targets.target import RemoteSchedule
+from tunelane_pipelines.targets.target import Recurrence, RemoteSchedule
 from tunelane_serving.errors import InputError, TunelaneError
 
 _NEXT_RUNS = 3
@@ -32,18 +36,19 @@ _HEAD = ("SCHEDULE", "STATE", "TARGET", "PIPELINE", "CRON", "ZONE", "NEXT")
 _TIME = "%a %Y-%m-%d %H:%M %Z"
 
 
-def print_schedules(root: Path, opener: Opener, clock: Clock, *, target: str, as_json: bool) -> None:
+def print_schedules(settings: Settings, opener: Opener, clock: Clock, *, target: str, as_json: bool) -> None:
     """Print the schedules, of one target where it is named: a table, or one JSON object a line.
 
-    Services that do not answer are named on stderr, and their schedules are as they were last seen.
+    The services that the settings in force name are asked. Those that do not answer are named on stderr; their
+    schedules are as they were last seen, and so are those of other services.
 
     Raises:
         InputError: there is no such target.
     """
     if target and target not in (*TARGETS, LOCAL):
         raise InputError(no_such("target", target, (*TARGETS, LOCAL)))
-    store = ScheduleStore(root)
-    asked = {target} if target else {record.target for record in store.records()}
+    store = ScheduleStore(settings.root)
+    asked = {target} if target else {record.target for record in store.records()} | _set_up(settings)
     seen = _refreshed(store, asked - {LOCAL}, opener, clock)
     records = [record for record in store.records() if target in ("", record.target)]
     if as_json:
@@ -51,7 +56,7 @@ def print_schedules(root: Path, opener: Opener, clock: Clock, *, target: str, as
             typer.echo(msgspec.json.encode(_as_json(record, seen.get(record.name), clock.now())).decode())
         return
     if not records:
-        typer.echo("No schedules yet. Make one: tunelane schedule create train-classifier --cron '0 3 * * MON'")
+        typer.echo(f"No schedules yet. Make one: {again(FIRST, settings.root, settings.profile)}")
         return
     rows = [_HEAD, *(_cells(record, clock.now()) for record in records)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
@@ -59,54 +64,64 @@ def print_schedules(root: Path, opener: Opener, clock: Clock, *, target: str, as
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def print_schedule(root: Path, name: str, opener: Opener, clock: Clock, *, as_json: bool) -> None:
+def print_schedule(settings: Settings, name: str, opener: Opener, clock: Clock, *, as_json: bool) -> None:
     """Print a schedule: when it starts runs, what came of that, and how to go on where that is not known.
+
+    One of another service than the settings in force name is as it was last seen, which is said on stderr.
 
     Raises:
         InputError: there is no such schedule.
     """
-    store = ScheduleStore(root)
+    store = ScheduleStore(settings.root)
     record = store.record(name)
-    seen = _refreshed(store, {record.target} - {LOCAL}, opener, clock, with_runs=True).get(name)
+    seen = None
+    if not record.starter:
+        try:
+            opened(record, opener)
+        except InputError as error:
+            typer.echo(f"{error} It is shown as it was last seen.", err=True)
+        else:
+            seen = _refreshed(store, {record.target}, opener, clock, with_runs=True).get(name)
     record = store.record(name)
     if as_json:
         typer.echo(msgspec.json.encode(_as_json(record, seen, clock.now())).decode())
         return
-    rows = [*when_rows(record, clock.now()), *_past(record, seen), *_runs(root, record), *_places(record, root)]
-    print_rows(rows, is_plain=not sys.stdout.isatty())
+    rows = [*when_rows(record, settings, clock.now()), *_past(record, seen), *_runs(settings.root, record)]
+    print_rows([*rows, *_places(record, settings.root)], is_plain=not sys.stdout.isatty())
 
 
-def print_changed(record: ScheduleRecord, root: Path, now: datetime, *, verb: str) -> None:
+def print_changed(record: ScheduleRecord, settings: Settings, now: datetime, *, verb: str) -> None:
     """Print what a schedule is after a change, and what is left for the user to do."""
+    root = settings.root
     if verb == "deleted":
-        typer.echo(f"{record.name}: deleted. Its runs stay: tunelane runs list")
+        typer.echo(f"{record.name}: deleted. Its runs stay: {again('runs list', root, settings.profile)}")
         if record.starter == "crontab":
             typer.echo(f"Take its line out of your crontab: {removing_command(record, root)}")
         return
-    print_rows([*when_rows(record, now), *_places(record, root)], is_plain=not sys.stdout.isatty())
+    print_rows([*when_rows(record, settings, now), *_places(record, root)], is_plain=not sys.stdout.isatty())
     if record.starter == "crontab" and verb in ("created", "updated"):
         typer.echo(f"\nPut its line into your crontab yourself: {adding_command(record, root)}")
     if record.starter == "systemd" and verb == "created":
         typer.echo("\nFor runs while you are logged out: loginctl enable-linger")
     if record.starter == "daemon" and verb in ("created", "resumed"):
-        typer.echo("\nIts runs start while the daemon runs: tunelane schedule daemon")
+        typer.echo(f"\nIts runs start while the daemon runs: {again('schedule daemon', root)}")
 
 
-def when_rows(record: ScheduleRecord, now: datetime) -> list[tuple[str, str]]:
+def when_rows(record: ScheduleRecord, settings: Settings, now: datetime) -> list[tuple[str, str]]:
     """Give a schedule's name, state and times, the next three runs among them, as names and values."""
     recurrence = record.recurrence
-    zone = read_zone(recurrence.time_zone)
     rows = [("Schedule", record.name), ("State", record.shown_state)]
     if record.pending:
         rows.append(("", f"{record.error or f'Its {record.pending} was cut short.'}"))
-        rows.append(("Go on", f"tunelane schedule continue {record.name}"))
-    rows += [("Pipeline", f"{record.pipeline} on {record.target}"), ("Cron", f"{recurrence.cron} ({zone.key})")]
+        rows.append(("Go on", again(f"schedule continue {record.name}", settings.root, settings.profile)))
+    rows.append(("Pipeline", f"{record.pipeline} on {record.service or record.target}"))
+    rows.append(("Cron", f"{recurrence.cron or 'none'} ({recurrence.time_zone})"))
     times = _next(record, now, _NEXT_RUNS)
     rows += [("Next" if number == 0 else "", f"{time:{_TIME}}") for number, time in enumerate(times)]
     if recurrence.starts_at is not None:
-        rows.append(("Starts", f"{recurrence.starts_at.astimezone(zone):{_TIME}}"))
+        rows.append(("Starts", _shown(recurrence.starts_at, recurrence)))
     if recurrence.ends_at is not None:
-        rows.append(("Ends", f"{recurrence.ends_at.astimezone(zone):{_TIME}}"))
+        rows.append(("Ends", _shown(recurrence.ends_at, recurrence)))
     if recurrence.max_runs is not None:
         rows.append(("Runs", f"{recurrence.max_runs} in all"))
     rows.append(("At once", str(recurrence.max_concurrent_runs)))
@@ -115,12 +130,26 @@ def when_rows(record: ScheduleRecord, now: datetime) -> list[tuple[str, str]]:
 
 
 def _next(record: ScheduleRecord, now: datetime, count: int) -> list[datetime]:
-    """The next times; none of a schedule that starts nothing."""
-    if record.state != "active" or record.pending in ("create", "delete"):
+    """The next times; none of a schedule that starts nothing, or whose line others wrote in a way of their own."""
+    if record.state != "active" or record.pending in ("create", "delete") or not is_readable(record.recurrence):
         return []
     if record.starter and record.recurrence.max_runs is not None:
         count = min(count, record.recurrence.max_runs - record.started_runs)
-    return next_runs(record.recurrence, now, count)
+    return next_runs(record.recurrence, now, count, by_systemd=record.starter == "systemd")
+
+
+def _shown(time: datetime, recurrence: Recurrence) -> str:
+    """Write a time in the schedule's zone; in UTC where that is none that we know."""
+    try:
+        zone: tzinfo = read_zone(recurrence.time_zone)
+    except InputError:
+        zone = UTC
+    return f"{time.astimezone(zone):{_TIME}}"
+
+
+def _set_up(settings: Settings) -> set[str]:
+    """The targets that the settings name a service of."""
+    return {name for name, at in ((VERTEX, settings.gcp.project), (KUBEFLOW, settings.kubeflow.host)) if at}
 
 
 def _past(record: ScheduleRecord, seen: RemoteSchedule | None) -> list[tuple[str, str]]:
@@ -131,7 +160,7 @@ def _past(record: ScheduleRecord, seen: RemoteSchedule | None) -> list[tuple[str
     if started_runs is not None:
         rows.append(("Started", f"{started_runs} {'run' if started_runs == 1 else 'runs'}"))
     if last_run_at is not None:
-        rows.append(("Last", f"{last_run_at.astimezone(read_zone(record.recurrence.time_zone)):{_TIME}}"))
+        rows.append(("Last", _shown(last_run_at, record.recurrence)))
     if last_error:
         rows.append(("", last_error))
     return rows
@@ -145,7 +174,7 @@ def _runs(root: Path, record: ScheduleRecord) -> list[tuple[str, str]]:
 
 def runs_of(root: Path, record: ScheduleRecord) -> list[Entry]:
     """Give the runs that a schedule started, the newest first, as far as the journal has them."""
-    names = {record.name} if record.starter else {record.resource}
+    names = {record.name} if record.starter else {record.resource, *record.earlier_resources}
     return [entry for entry in Journal(root).entries() if entry.target == record.target and entry.schedule in names]
 
 
@@ -157,7 +186,7 @@ def _places(record: ScheduleRecord, root: Path) -> list[tuple[str, str]]:
     if record.starter == "crontab":
         return [("Line", crontab_line(record, root))]
     if record.starter == "daemon":
-        return [("By", "tunelane schedule daemon")]
+        return [("By", again("schedule daemon", root))]
     return []
 
 
@@ -184,6 +213,7 @@ def _as_json(record: ScheduleRecord, seen: RemoteSchedule | None, now: datetime)
         "state": record.shown_state,
         "pending": record.pending,
         "target": record.target,
+        "service": record.service,
         "pipeline": record.pipeline,
         "recurrence": record.recurrence,
         "next": [time.isoformat() for time in _next(record, now, _NEXT_RUNS)],
@@ -200,4 +230,5 @@ def _cells(record: ScheduleRecord, now: datetime) -> tuple[str, ...]:
     following = _next(record, now, 1)
     when = f"{following[0]:{_TIME}}" if following else ""
     zone = record.recurrence.time_zone
-    return record.name, record.shown_state, record.target, record.pipeline, record.recurrence.cron, zone, when
+    where = record.service or record.target
+    return record.name, record.shown_state, where, record.pipeline, record.recurrence.cron, zone, when

@@ -8,11 +8,15 @@ from pathlib import Path
 import msgspec
 
 from tunelane_pipelines.nearest import no_such
+from tunelane_pipelines.runs.advice import again
 from tunelane_pipelines.runs.journal import JOURNAL
-from tunelane_pipelines.runs.journal_file import transaction
+from tunelane_pipelines.runs.journal_file import is_there, transaction
 from tunelane_pipelines.scheduling.record import ScheduleRecord
 from tunelane_pipelines.targets.target import Submission
 from tunelane_serving.errors import InputError, TunelaneError
+
+FIRST = "schedule create train-classifier --cron '0 3 * * MON'"
+"""What to do where there is no schedule yet."""
 
 # The table holds documents: a new field changes nothing here. The version of the file is that of the runs' table.
 _SCHEMA = """
@@ -51,10 +55,12 @@ class ScheduleStore:
             try:
                 connection.execute("INSERT INTO schedules VALUES (?, ?, ?)", row)
             except sqlite3.IntegrityError as error:
-                raise InputError(
-                    f"There is a schedule {record.name!r} already. See tunelane schedule show {record.name}, or pass "
-                    "another --name."
-                ) from error
+                raise self.already_there(record.name) from error
+
+    def already_there(self, name: str) -> InputError:
+        """Give the error for a new schedule under the name of another."""
+        show = again(f"schedule show {name}", self.root)
+        return InputError(f"There is a schedule {name!r} already. See it, or pass another --name: {show}")
 
     def change(self, name: str, edit: Callable[[ScheduleRecord], ScheduleRecord]) -> ScheduleRecord:
         """Write what `edit` makes of a schedule's row, with nobody else's change between; gives that."""
@@ -79,7 +85,7 @@ class ScheduleStore:
         Raises:
             InputError: there is none; names the nearest.
         """
-        if not self.path.exists():
+        if not is_there(self.path):
             raise InputError(_none_below(self.root))
         with self._open() as connection:
             return self._find(connection, name)
@@ -92,7 +98,7 @@ class ScheduleStore:
 
     def records(self) -> list[ScheduleRecord]:
         """Give every schedule by name; none where there is no journal yet."""
-        if not self.path.exists():
+        if not is_there(self.path):
             return []
         with self._open() as connection:
             rows = connection.execute("SELECT document FROM schedules ORDER BY name").fetchall()
@@ -122,4 +128,4 @@ def _text(value: object) -> str:
 
 
 def _none_below(root: Path) -> str:
-    return f"No schedules below {root} yet. Make one: tunelane schedule create train-classifier --cron '0 3 * * MON'"
+    return f"No schedules below {root} yet. Make one: {again(FIRST, root)}"

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from tunelane_pipelines.scheduling.cron import named_days
 from tunelane_pipelines.scheduling.record import ScheduleRecord
-from tunelane_pipelines.scheduling.timers import timer_command
+from tunelane_pipelines.scheduling.timers import timer_command, timer_name
 from tunelane_pipelines.targets.target import Recurrence
 from tunelane_serving.errors import InputError, TunelaneError
-from tunelane_serving.files import sha256_bytes, write_atomically
+from tunelane_serving.files import write_atomically
 
 _WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _CALL_TIMEOUT_S = 60
+_PERSISTENT = "Persistent=true"
 
 
 def has_systemd() -> bool:
@@ -46,11 +47,6 @@ def calendar_events(cron: str, time_zone: str) -> list[str]:
     return [f"*-{month}-{day} {time}", f"{week}*-{month}-* {time}"]
 
 
-def unit_name(name: str, root: Path) -> str:
-    """Give the units' name; two roots may each have a schedule of one name."""
-    return f"tunelane-{name}-{sha256_bytes(str(root.absolute()).encode())[:8]}"
-
-
 def timer_unit(record: ScheduleRecord, recurrence: Recurrence) -> str:
     """Give the timer as a unit file."""
     events = "\n".join(f"OnCalendar={event}" for event in calendar_events(recurrence.cron, recurrence.time_zone))
@@ -60,7 +56,7 @@ Description=Tunelane schedule {record.name}
 [Timer]
 {events}
 AccuracySec=1s
-Persistent={"true" if recurrence.catch_up else "false"}
+{_PERSISTENT if recurrence.catch_up else "Persistent=false"}
 
 [Install]
 WantedBy=timers.target
@@ -89,14 +85,16 @@ class SystemdKeeper:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def create(self, record: ScheduleRecord) -> ScheduleRecord:
+    def create(self, record: ScheduleRecord) -> None:
         """Write the units and start the timer; nothing is left where that fails."""
         try:
             self._install(record, record.recurrence)
         except TunelaneError:
             self._remove(record)
             raise
-        return record
+
+    def made(self, record: ScheduleRecord) -> None:
+        """Nothing: units may be written twice."""
 
     def pause(self, record: ScheduleRecord) -> None:
         """Stop the timer, now and after the next boot; a run that goes on is left alone."""
@@ -110,17 +108,20 @@ class SystemdKeeper:
                 "without."
             )
         if record.recurrence.catch_up and not catch_up:
-            _call("clean", "--what=state", self._timer(record))
+            self._forget_last_run(record)
         self._install(record, record.recurrence)
 
-    def update(self, record: ScheduleRecord, recurrence: Recurrence) -> ScheduleRecord:
+    def update(self, record: ScheduleRecord, recurrence: Recurrence) -> None:
         """Write the timer anew; one that is paused stays so."""
+        _check(recurrence)
+        if _PERSISTENT in self._written(record):
+            # Else it would catch up at once with the new times that lie between its last run and now.
+            self._forget_last_run(record)
         if record.state == "paused":
             self._write(record, recurrence)
             _call("daemon-reload")
         else:
             self._install(record, recurrence)
-        return record
 
     def delete(self, record: ScheduleRecord) -> None:
         """Stop the timer and remove the units; a run that goes on is left alone."""
@@ -130,17 +131,26 @@ class SystemdKeeper:
         _call("daemon-reload")
 
     def is_unchanged(self, record: ScheduleRecord) -> bool:
-        """Whether the timer's file says what the record says."""
+        """Whether the timer's file says what the record says, and the timer runs unless it is paused."""
+        if self._written(record) != timer_unit(record, record.recurrence):
+            return False
         try:
-            return self.paths(record)[0].read_text(encoding="utf-8") == timer_unit(record, record.recurrence)
-        except OSError:
+            return record.state == "paused" or _called("is-active", self._timer(record)).returncode == 0
+        except TunelaneError:
             return False
 
     def paths(self, record: ScheduleRecord) -> tuple[Path, Path]:
         """Give the timer's and the service's file."""
         units = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
-        name = unit_name(record.name, self._root)
+        name = timer_name(record.name, self._root)
         return units / f"{name}.timer", units / f"{name}.service"
+
+    def _written(self, record: ScheduleRecord) -> str:
+        """Give what the timer's file says; nothing where there is none."""
+        try:
+            return self.paths(record)[0].read_text(encoding="utf-8")
+        except OSError:
+            return ""
 
     def _timer(self, record: ScheduleRecord) -> str:
         return self.paths(record)[0].name
@@ -152,9 +162,13 @@ class SystemdKeeper:
         # Not start: a timer that runs already would go on with its old times.
         _call("restart", self._timer(record))
 
+    def _forget_last_run(self, record: ScheduleRecord) -> None:
+        """Stop the timer, and remove systemd's note of when it was last due, which it can once that stands still."""
+        _call("stop", self._timer(record))
+        _call("clean", "--what=state", self._timer(record))
+
     def _write(self, record: ScheduleRecord, recurrence: Recurrence) -> None:
-        if recurrence.max_concurrent_runs > 1:
-            raise InputError("A systemd timer starts one run at a time. Leave --max-concurrent at 1, or --with daemon.")
+        _check(recurrence)
         timer, service = self.paths(record)
         try:
             write_atomically(service, service_unit(record, self._root).encode())
@@ -163,8 +177,15 @@ class SystemdKeeper:
             raise InputError(f"Cannot write to {timer.parent}: {error.strerror}. Pass --with daemon.") from error
 
     def _remove(self, record: ScheduleRecord) -> None:
-        for path in self.paths(record):
+        """Remove the units, and the link by which an enabled timer starts with the machine."""
+        timer, service = self.paths(record)
+        for path in (timer.parent / "timers.target.wants" / timer.name, timer, service):
             path.unlink(missing_ok=True)
+
+
+def _check(recurrence: Recurrence) -> None:
+    if recurrence.max_concurrent_runs > 1:
+        raise InputError("A systemd timer starts one run at a time. Leave --max-concurrent at 1, or --with daemon.")
 
 
 def _listed(numbers: list[int], count: int) -> str:

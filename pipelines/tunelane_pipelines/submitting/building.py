@@ -1,28 +1,16 @@
 """A submission from a pipeline's name: compiled for the target, with its parameters, images and labels."""
 
-import re
-import secrets
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
-from tunelane_components.images import EXTRA_BY_IMAGE, IMAGE_BY_COMPONENT
+from tunelane_components.images import EXTRA_BY_IMAGE
 from tunelane_pipelines.catalog import load_pipeline
-from tunelane_pipelines.compiling.images import read_images
-from tunelane_pipelines.compiling.resources import GPUS, KUBEFLOW, TARGETS
-from tunelane_pipelines.nearest import no_such
+from tunelane_pipelines.compiling.images import read_lane_images
+from tunelane_pipelines.compiling.resources import check_target, chosen_training
 from tunelane_pipelines.settings import Settings
-from tunelane_pipelines.targets.target import RUN_LABEL, Submission
+from tunelane_pipelines.submitting.labels import parse_labels
+from tunelane_pipelines.targets.target import Submission
 from tunelane_serving.errors import InputError
-
-# What labels may be on both targets: https://cloud.google.com/vertex-ai/docs/general/labels
-_LABEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
-
-
-def new_run_id(pipeline: str, now: datetime) -> str:
-    """A run's id: it sorts by time, and is a legal label and resource name on every target."""
-    return f"{pipeline}-{now.astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def build_submission(
@@ -77,42 +65,16 @@ def compiled(pipeline: str, target: str, settings: Settings) -> tuple[dict[str, 
     Raises:
         InputError: the target or the GPU is not known, there are no images, or a setting of Kubeflow is none.
     """
-    if target not in TARGETS:
-        raise InputError(no_such("target", target, TARGETS))
-    if settings.gpu not in GPUS:
-        raise InputError(no_such("GPU", settings.gpu, GPUS))
-    function, images = load_pipeline(pipeline), _images(settings)
+    check_target(target)
+    training = chosen_training(settings.gpu, settings.gcp)
+    images = _images(settings)
     # kfp takes 0.4 s to import.
     from google.protobuf import json_format
 
-    from tunelane_pipelines.compiling.descriptions import described
-    from tunelane_pipelines.compiling.files import load_components
-    from tunelane_pipelines.compiling.target import for_target
-    from tunelane_pipelines.targets.kubeflow.manifests import kubernetes_manifest
+    from tunelane_pipelines.compiling.pipeline import compile_pipeline
 
-    spec = for_target(described(function.pipeline_spec, load_components()), target, images, settings.gpu)
-    manifests = (kubernetes_manifest(spec, settings.kubeflow),) if target == KUBEFLOW else ()
-    return json_format.MessageToDict(spec), manifests
-
-
-def parse_labels(labels: Sequence[str]) -> dict[str, str]:
-    """`["team=care", ...]` to a mapping; the last of two for one name counts.
-
-    Raises:
-        InputError: one is not `name=value`, breaks the grammar of labels, or is the one that runs are found by.
-    """
-    parsed: dict[str, str] = {}
-    for label in labels:
-        name, equals, value = label.partition("=")
-        if not equals or not _LABEL_NAME.fullmatch(name) or not _LABEL_VALUE.fullmatch(value):
-            raise InputError(
-                f"Cannot use --label {label!r}. Write it as name=value, of lower-case letters, digits, - and _, "
-                "at most 63 each."
-            )
-        if name == RUN_LABEL:
-            raise InputError(f"The label {RUN_LABEL} is the one that a run is found by. Choose another name.")
-        parsed[name] = value
-    return parsed
+    spec, manifests = compile_pipeline(pipeline, target, images=images, training=training, kubeflow=settings.kubeflow)
+    return json_format.MessageToDict(spec), tuple(manifests)
 
 
 def _images(settings: Settings) -> dict[str, str]:
@@ -122,7 +84,7 @@ def _images(settings: Settings) -> dict[str, str]:
             "No images: a cluster cannot pull the logical names. Pass --images FILE, the JSON file that a release "
             "writes, or set images in the profile."
         )
-    references = read_images(settings.images, required=set(IMAGE_BY_COMPONENT.values()), known=EXTRA_BY_IMAGE)
+    references = read_lane_images(settings.images)
     for name, reference in references.items():
         if reference in EXTRA_BY_IMAGE:
             raise InputError(

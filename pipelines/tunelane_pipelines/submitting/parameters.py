@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunelane_components.bucket import SCHEME
 from tunelane_components.etl.sources.transformers import transformer_names
 from tunelane_components.secrets import is_secret_version
 from tunelane_pipelines.catalog import load_pipeline
 from tunelane_pipelines.defaults import default_parameters
 from tunelane_pipelines.local.configs import config_path
-from tunelane_pipelines.local.parameters import check_ahead, check_text
+from tunelane_pipelines.local.parameters import check_ahead, check_text, is_hub_id
 from tunelane_pipelines.parameters import check_parameters, parameter_model, parse_assignments, read_config
 from tunelane_pipelines.runs.masking import mask
 from tunelane_pipelines.settings import Settings
@@ -20,8 +21,6 @@ _PATHS = ("data", "test_data", "taxonomy", "checkpoint", "upload_root")
 _TRANSFORMED = ("data", "test_data")
 _SAMPLE = "sample://"
 _FILE = re.compile(r"(file|sqlite(\+\w+)?):", re.IGNORECASE)
-_LOCAL_DEPLOYMENT = "local:"
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _SETTINGS = ("registry_uri", "deployment_uri")
 
 
@@ -51,7 +50,7 @@ def cluster_parameters(
 
 
 def refuse_local(parameters: Mapping[str, Any]) -> None:
-    """Refuse what only this machine has: paths, samples, registries in files, local deployments.
+    """Refuse what a cluster does not reach: paths and samples of this machine, its registry and its deployments.
 
     Raises:
         InputError: names the first such parameter, and what to use.
@@ -62,15 +61,15 @@ def refuse_local(parameters: Mapping[str, Any]) -> None:
             continue
         if name == "registry_uri" and is_secret_version(value):
             continue
-        if name == "registry_uri" and ("://" not in value or _FILE.match(value)):
+        if name == "registry_uri" and not value.startswith(SCHEME):
             raise InputError(
-                f"The registry {mask(value)} is a file of this machine. Name one that a cluster reaches: "
-                "--set registry_uri=https://MLFLOW-SERVER, or set registry_uri in the profile."
+                f"The registry {mask(value)} is none that a cluster reaches. Pass --set "
+                "registry_uri=gs://BUCKET/PATH, or set registry_uri in the profile."
             )
-        if name == "deployment_uri" and (value.startswith(_LOCAL_DEPLOYMENT) or "://" not in value):
+        if name == "deployment_uri" and not value.startswith(SCHEME):
             raise InputError(
-                f"The deployment {value} is on this machine. Name one that a cluster reaches: --set "
-                "deployment_uri=URI, or set deployment_uri in the profile."
+                f"The deployment {mask(value)} is none that a cluster reaches. Pass --set "
+                "deployment_uri=gs://BUCKET/PATH, or set deployment_uri in the profile."
             )
         if value.startswith(_SAMPLE):
             raise InputError(
@@ -81,8 +80,8 @@ def refuse_local(parameters: Mapping[str, Any]) -> None:
         is_foreign = is_transformed and name in _TRANSFORMED and not Path(value).is_absolute()
         if not is_foreign and (_FILE.match(value) or (name in _PATHS and "://" not in value) or _is_model(name, value)):
             raise InputError(
-                f"Parameter {name} is a path on this machine ({value}). Copy it to a bucket (gcloud storage cp) and "
-                f"pass --set {name}=gs://BUCKET/PATH."
+                f"Parameter {name} is a path on this machine ({mask(value)}). Copy it to a bucket (gcloud storage cp) "
+                f"and pass --set {name}=gs://BUCKET/PATH."
             )
 
 
@@ -104,4 +103,4 @@ def _is_model(name: str, value: str) -> bool:
     """Whether a base model is a directory here rather than a hub id or a URI."""
     if name != "base_model" or "://" in value:
         return False
-    return not _HUB_ID.fullmatch(value) or Path(value).exists()
+    return not is_hub_id(value) or Path(value).exists()

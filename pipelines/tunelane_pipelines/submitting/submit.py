@@ -3,20 +3,23 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import typer
 
-from tunelane_pipelines.compiling.resources import TARGETS
-from tunelane_pipelines.nearest import no_such
-from tunelane_pipelines.runs.reconciling import Opener
+from tunelane_pipelines.compiling.resources import check_target
+from tunelane_pipelines.runs.journal import Entry
+from tunelane_pipelines.runs.new import new_run_id
 from tunelane_pipelines.runs.record import RunRecord
+from tunelane_pipelines.runs.services import Opener, opened
 from tunelane_pipelines.settings import Settings
-from tunelane_pipelines.submitting.building import build_submission, new_run_id
+from tunelane_pipelines.submitting.building import build_submission
+from tunelane_pipelines.submitting.filing import file_run
+from tunelane_pipelines.submitting.kept import SUBMISSION, read_submission
 from tunelane_pipelines.submitting.parameters import cluster_parameters
-from tunelane_pipelines.submitting.sending import submit_run
+from tunelane_pipelines.submitting.sending import resume_run, submit_run
 from tunelane_pipelines.targets.clock import Clock
 from tunelane_pipelines.targets.target import Submission
-from tunelane_serving.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,7 @@ def wished(wish: Wish, settings: Settings, clock: Clock) -> Submission:
     Raises:
         InputError: a name is not known, or a parameter, an image or a label cannot be used.
     """
-    if wish.target not in TARGETS:
-        raise InputError(no_such("target", wish.target, TARGETS))
+    check_target(wish.target)
     parameters = cluster_parameters(wish.pipeline, config=wish.config, assignments=wish.assignments, settings=settings)
     return build_submission(
         wish.pipeline,
@@ -80,10 +82,25 @@ def submit(wish: Wish, settings: Settings, opener: Opener, clock: Clock, *, comm
         InputError: as `wished`; or a setting of the target is missing, or the service finds the request wrong.
         TunelaneError: the service does not answer; says what is left, and how to go on.
     """
-    submission = wished(wish, settings, clock)
-    record = submit_run(submission, settings.root, opener(wish.target), clock, command=command)
+    submission, target = wished(wish, settings, clock), opener(wish.target)
+    record = submit_run(submission, settings.root, target, clock, command=command, profile=settings.profile)
     print_started(record)
+    file_run(record, submission.experiment, target, clock, settings.root, settings.profile)
     return record
+
+
+def resume(entry: Entry, settings: Settings, opener: Opener, clock: Clock) -> None:
+    """Go on with a run, print its id and where to look at it, and file it under its experiment.
+
+    Raises:
+        TunelaneError: as `resume_run`.
+    """
+    record = resume_run(entry, opener, clock, profile=settings.profile)
+    print_started(record)
+    directory = Path(entry.place)
+    # A run that was found at the service, and was not submitted here, has none.
+    if (directory / SUBMISSION).is_file() and (experiment := read_submission(directory).experiment):
+        file_run(record, experiment, opened(entry, opener), clock, settings.root, settings.profile)
 
 
 def print_started(record: RunRecord) -> None:

@@ -184,7 +184,7 @@ def test_what_can_be_seen_on_the_command_line_stops_before_anything_runs(
         ({"minimum_f1": "2"}, "minimum_f1 is 2.0; pass a number from 0 to 1"),
         ({"min_agreement": "2"}, "min_agreement is 2.0; pass a share from 0 to 1."),
         ({"min_f1_delta": "-2"}, "min_f1_delta is -2.0; pass a difference from -1 to 1, such as -0.03."),
-        ({"deployment_uri": "gs://bucket"}, "Deployment 'gs://bucket' is not supported"),
+        ({"deployment_uri": "cloudrun:p/s"}, "Deployment 'cloudrun:p/s' is not supported"),
     ],
     ids=str,
 )

@@ -1,9 +1,9 @@
 """`tunelane compile` as a user types it: what it prints, how long it takes, and what it says to a slip."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +19,8 @@ _FILES = {
     "lacking.json": json.dumps({_TRAINER: "registry.example/trainer:1"}),
     "spaces.json": json.dumps({_TRAINER: "my trainer", _PIPELINES: "pipelines:1"}),
     "number.json": json.dumps({_TRAINER: 3, _PIPELINES: "pipelines:1"}),
+    "slow.yaml": "gcp: {boot_disk_type: pd-standard}",
+    "taints.yaml": "kubeflow: {gpu_tolerations: [gpu]}",
     "empty.json": json.dumps({_TRAINER: "", _PIPELINES: "pipelines:1"}),
 }
 
@@ -43,23 +45,27 @@ def compile_(place: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-def test_everything_for_both_targets_is_written_in_less_than_five_seconds(
+def test_everything_for_both_targets_is_written_with_less_than_five_seconds_of_computing(
     compile_: Callable[..., subprocess.CompletedProcess[str]], place: Path
 ) -> None:
-    started_s = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     finished = compile_("--output", "out")
-    assert time.monotonic() - started_s < 5
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # What others do on this machine meanwhile counts in neither.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.splitlines() == [
+    lines = finished.stdout.splitlines()
+    assert lines[:7] == [
         "out/kubeflow/pipelines/convert.yaml",
         "out/kubeflow/pipelines/train-classifier.yaml",
         "out/vertex/pipelines/convert.yaml",
         "out/vertex/pipelines/train-classifier.yaml",
-        "out/kubeflow/components/ (13 components)",
-        "out/vertex/components/ (13 components)",
+        "out/kubeflow/components/ (14 components)",
+        "out/vertex/components/ (14 components)",
         "Images have their logical names; a cluster needs --images.",
     ]
-    assert all((place / line).is_file() for line in finished.stdout.splitlines()[:4])
+    assert all((place / line).is_file() for line in lines[:4])
+    assert [line.split()[0] for line in lines if "boot disk" in line] == ["kubeflow", "vertex"]
 
 
 def test_options_reach_the_files(compile_: Callable[..., subprocess.CompletedProcess[str]], place: Path) -> None:
@@ -67,14 +73,34 @@ def test_options_reach_the_files(compile_: Callable[..., subprocess.CompletedPro
         "train-classifier", "--target", "vertex", "--gpu", "a100", "--images", "good.json", "--output", "out"
     )
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.splitlines() == [
+    assert finished.stdout.splitlines()[:3] == [
         "out/vertex/pipelines/train-classifier.yaml",
-        "out/vertex/components/ (13 components)",
+        "out/vertex/components/ (14 components)",
+        "",
     ]
     written = (place / "out" / "vertex" / "pipelines" / "train-classifier.yaml").read_text()
     assert "NVIDIA_TESLA_A100" in written
     assert "image: registry.example/trainer:1" in written
     assert _TRAINER not in written
+
+
+def test_a_profile_reaches_the_files_and_the_table_shows_what_each_task_gets(
+    compile_: Callable[..., subprocess.CompletedProcess[str]], place: Path
+) -> None:
+    (place / "prod.yaml").write_text(
+        "images: good.json\ngcp: {spot: true, boot_disk_gb: 250, training_replicas: 2}\n"
+        "kubeflow: {volumes: {/cache: models}}\n"
+    )
+    finished = compile_("train-classifier", "--profile", "prod.yaml", "--output", "out")
+    assert finished.returncode == 0, finished.stderr
+    assert "logical names" not in finished.stdout
+    table = [line.split("  ") for line in finished.stdout.partition("\nvertex")[2].splitlines()]
+    rows = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in table if line[0]}
+    assert rows["train-lora"] == ["2 x g2-standard-8, spot", "1 NVIDIA_L4", "250 GB pd-ssd", "24 h", "1"]
+    assert rows["build-dataset"] == ["4 CPU, 16 GB", "-", "-", "2 h", "2"]
+    assert rows["report-verdict"] == ["1 CPU, 4 GB", "-", "-", "10 min", "0"]
+    assert "6 CPU, 24 GB  1 nvidia.com/gpu" in finished.stdout
+    assert "models" in (place / "out" / "kubeflow" / "pipelines" / "train-classifier.yaml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -102,6 +128,8 @@ def test_options_reach_the_files(compile_: Callable[..., subprocess.CompletedPro
         (["--images", "spaces.json"], f"spaces.json: {_TRAINER}: 'my trainer' is no image reference. Write REGISTRY/"),
         (["--images", "empty.json"], f"empty.json: {_TRAINER}: '' is no image reference."),
         (["--images", "number.json"], f"number.json: {_TRAINER}: 3 is no image reference."),
+        (["--profile", "slow.yaml"], "g2-standard-8 does not boot from pd-standard. Set gcp.boot_disk_type to pd-ssd."),
+        (["--profile", "taints.yaml"], "kubeflow.gpu_tolerations: 'gpu' is not of its form."),
         (["--traget", "vertex"], "No such option: --traget"),
     ],
     ids=" ".join,

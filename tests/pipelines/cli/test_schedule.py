@@ -49,6 +49,31 @@ def test_a_schedule_shows_its_next_three_runs_in_its_zone(create: Here, store: S
     assert (record.directory, record.starter) == (str(place), "daemon")
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--gpu", "a100"], "--gpu is for runs on a cluster. Leave it out"),
+        (["--label", "team=care"], "--label is for runs on a cluster"),
+        (
+            ["--images", "images.json", "--experiment", "reviews", "--no-cache", "--fail-slow"],
+            "--images, --experiment, --no-cache, --fail-slow are for runs on a cluster. Leave them out",
+        ),
+    ],
+)
+def test_what_only_a_cluster_can_do_is_refused_here(
+    options: list[str], words: str, create: Here, store: ScheduleStore
+) -> None:
+    code, _, complaint = create(*options)
+    assert code == 2 and words in complaint and len(complaint.splitlines()) == 1
+    assert store.records() == []
+
+
+@pytest.mark.parametrize("option", ["--starts-at", "--ends-at"])
+def test_a_time_out_of_all_calendars_is_refused_in_one_line(option: str, create: Here) -> None:
+    code, _, complaint = create(option, "0001-01-01")
+    assert code == 2 and f"{option} is in the year 1" in complaint and len(complaint.splitlines()) == 1
+
+
 def test_a_schedule_lives_its_whole_life(create: Here, here: Here, store: ScheduleStore) -> None:
     assert create()[0] == 0
     for verb, state in (("pause", "paused"), ("pause", "paused"), ("resume", "active")):

@@ -27,8 +27,8 @@ _SUBMIT = (
     "--target=vertex",
     "--images=images.json",
     "--set=data=gs://bucket/rows.csv",
-    "--set=registry_uri=https://mlflow.example.org",
-    "--set=deployment_uri=cloud-run://project/europe-west4",
+    "--set=registry_uri=gs://bucket/registry",
+    "--set=deployment_uri=gs://bucket/deployments",
 )
 _CLOUD = {
     "TUNELANE_GCP__PROJECT": "tunelane-test",
@@ -111,7 +111,7 @@ def test_a_submission_that_stays_unclear_is_resumed(service: Service, here: Here
     run_id = service.all_runs[0].run_id
     assert (code, complaint.count("\n")) == (1, 1)
     assert complaint.endswith(f"go on with: tunelane runs resume {run_id}\n")
-    assert "needs-resume" in here("runs", "list", "--no-refresh")[1]
+    assert "needs-resume" in here("runs", "list")[1]
     _, shown, _ = here("runs", "show")
     assert f"tunelane runs resume {run_id}" in shown
     service.step = lambda _verb, _when: None
@@ -137,15 +137,37 @@ def test_a_run_is_cancelled_and_again(service: Service, here: Here) -> None:
     assert here("runs", "watch")[0] == 1
 
 
-def test_a_list_asks_the_service_where_a_run_goes_on(service: Service, here: Here) -> None:
+def test_a_list_asks_nobody_and_says_how_old_it_is(service: Service, here: Here) -> None:
     here(*_SUBMIT)
     service.change(service.all_runs[0].resource, at_work(run="succeeded"))
-    service._clock.sleep(31)
     calls = len(service.calls)
-    assert "pending" in here("runs", "list", "--no-refresh")[1]
-    assert len(service.calls) == calls
-    assert "succeeded" in here("runs", "list")[1]
-    assert service.calls[calls:] == ["runs"]
+    code, said, complaint = here("runs", "list")
+    assert (code, len(service.calls)) == (0, calls) and "pending" in said
+    assert complaint == (
+        "vertex p/europe-west4: its runs are as this machine last saw them. Ask it: tunelane runs list --refresh\n"
+    )
+    code, said, complaint = here("runs", "list", "--refresh")
+    assert (code, complaint, service.calls[calls:]) == (0, "", ["runs"]) and "succeeded" in said
+
+
+def test_runs_of_another_service_are_listed_as_they_are_and_no_command_touches_them(
+    service: Service, here: Here
+) -> None:
+    here(*_SUBMIT)
+    run_id, calls = service.all_runs[0].run_id, len(service.calls)
+    service.service = "vertex q/us-central1"
+    code, said, complaint = here("runs", "list", "--refresh")
+    assert (code, service.calls[calls:]) == (0, ["runs"]) and "pending" in said
+    assert complaint == (
+        "vertex p/europe-west4: its runs are as this machine last saw them. "
+        "Ask with the --profile that they were submitted with.\n"
+    )
+    for verb in ("show", "watch", "logs", "cancel"):
+        code, _, complaint = here("runs", verb, run_id)
+        assert (code, complaint.count("\n")) == (2, 1), verb
+        assert f"{run_id} is at vertex p/europe-west4, and the settings in force name vertex q/us-central1" in complaint
+    assert service.calls[calls + 1 :] == []
+    assert "pending" in here("runs", "list")[1]
 
 
 def test_a_refreshed_list_takes_in_what_schedules_started(
@@ -177,7 +199,7 @@ def test_a_refresh_without_an_answer_lists_what_is_known_and_fails(service: Serv
         ([*_SUBMIT, "--set=data=rows.csv"], "data is a path on this machine"),
         ([*_SUBMIT, "--gpu=h100"], "No GPU 'h100'"),
         ([*_SUBMIT, "--images=none.json"], "none.json: No such file"),
-        ([*_SUBMIT, "--label=Team=x"], "Cannot use --label 'Team=x'"),
+        ([*_SUBMIT, "--label=Team=x"], "The label 'Team' cannot be used"),
         ([*_SUBMIT, "--config=nothing"], "No such config"),
         (["runs", "resume", "nothing"], "No runs below"),
         (["runs", "cancel"], "Missing argument"),
@@ -255,3 +277,21 @@ def test_a_thousand_runs_are_listed_by_a_handful_of_statements(
     assert (code, len(said.splitlines())) == (0, 1001)
     assert len(statements) < 30
     assert service.calls == []
+
+
+def test_a_run_is_filed_under_its_experiment_once_it_has_started(service: Service, here: Here) -> None:
+    code, _, complaint = here(*_SUBMIT, "--experiment=baseline")
+    assert (code, complaint) == (0, "")
+    assert service.calls[-1] == "file_run" and "submit" in service.calls
+
+
+def test_a_run_that_cannot_be_filed_has_started_and_is_filed_later(service: Service, here: Here) -> None:
+    service.step = away("file_run", "before", times=99)
+    code, said, complaint = here(*_SUBMIT, "--experiment=baseline")
+    [run] = service.all_runs
+    assert (code, said.splitlines()) == (0, [run.run_id, run.console_url])
+    assert f"{run.run_id} has started, but is not in the experiment baseline." in complaint
+    assert complaint.endswith(f"File it later: tunelane runs resume {run.run_id}\n") and complaint.count("\n") == 1
+    service.step = lambda _verb, _when: None
+    code, _, complaint = here("runs", "resume", run.run_id)
+    assert (code, complaint, service.calls[-1], len(service.all_runs)) == (0, "", "file_run", 1)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tunelane_pipelines.display.highlights import duration, highlight, next_command, short, summary
+from tunelane_pipelines.display.highlights import duration, highlight, next_command, summary
+from tunelane_pipelines.runs.advice import short
 from tunelane_pipelines.runs.record import LOG, REPORT, RunRecord, read_record, write_record
 
 
@@ -113,13 +114,13 @@ def test_the_next_command_serves_what_came_of_it(
     promoted: RunRecord, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = directory.parents[1]
-    assert next_command(promoted, directory, root) == f"tunelane serve --root {root} --model sentiment"
+    assert next_command(promoted, directory, root) == f"tunelane serve --model sentiment --root {root}"
     monkeypatch.chdir(root.parent)
-    assert next_command(promoted, directory, root) == "tunelane serve --root root --model sentiment"
+    assert next_command(promoted, directory, root) == "tunelane serve --model sentiment --root root"
     assert next_command(promoted, directory, root.parent / ".tunelane") == "tunelane serve --model sentiment"
     promoted.parameters["model_name"] = "my model"
     assert next_command(promoted, directory, root.parent / "my root") == (
-        "tunelane serve --root 'my root' --model 'my model'"
+        "tunelane serve --model 'my model' --root 'my root'"
     )
 
 

@@ -10,8 +10,9 @@ import typer
 
 from tests.pipelines.added import add_remote, add_run
 from tests.pipelines.service import FakeClock, Service, at_work, away, no_target
+from tunelane_pipelines.display.listing import print_list
 from tunelane_pipelines.display.logs import print_logs
-from tunelane_pipelines.display.showing import print_list, print_run
+from tunelane_pipelines.display.showing import print_run
 from tunelane_pipelines.display.watching import watch_run
 from tunelane_pipelines.runs.finding import list_runs
 from tunelane_pipelines.runs.record import LOG, RunRecord
@@ -60,7 +61,7 @@ def test_a_failure_is_shown_with_the_failed_task_s_message(
     assert "\nLog      https://logs/build_dataset" in shown
     directory = tmp_path / "runs" / submitted.run_id
     assert (
-        f"tunelane submit --root {tmp_path} train-classifier --target vertex --config {directory}/parameters.yaml"
+        f"tunelane submit train-classifier --target vertex --config {directory}/parameters.yaml --root {tmp_path}"
     ) in shown
 
 
@@ -102,7 +103,7 @@ def test_a_run_that_needs_a_resume_says_how_to_go_on(
     print_run(tmp_path, "cut", service, clock, as_json=False)
     said = capsys.readouterr().out
     assert "needs-resume" in said
-    assert f"\nNext   tunelane runs resume --root {tmp_path} cut" in said
+    assert f"\nNext   tunelane runs resume cut --root {tmp_path}" in said
 
 
 def test_a_run_that_goes_on_is_shown_with_its_console(
@@ -115,7 +116,7 @@ def test_a_run_that_goes_on_is_shown_with_its_console(
     assert "● Resolve champion" in said
     assert "\nConsole   https://console/remote-1" in said
     assert "\nSchedule  projects/1/schedules/7" in said
-    assert f"tunelane runs watch --root {tmp_path} remote-1" in said
+    assert f"tunelane runs watch remote-1 --root {tmp_path}" in said
     print_run(tmp_path, "latest", service, clock, as_json=True)
     assert json.loads(capsys.readouterr().out)["remote"]["schedule"] == "projects/1/schedules/7"
 

@@ -9,10 +9,12 @@ import pytest
 
 from tests.pipelines.added import add_run
 from tests.pipelines.service import no_target
-from tunelane_pipelines.display.showing import print_list, print_run
+from tunelane_pipelines.display.listing import print_list
+from tunelane_pipelines.display.showing import print_run
 from tunelane_pipelines.runs.journal import Journal
 from tunelane_pipelines.runs.record import LOCK, RECORD, RunRecord, write_record
 from tunelane_pipelines.targets.clock import SystemClock
+from tunelane_serving.errors import ContractError
 from tunelane_serving.files import locked
 
 
@@ -80,7 +82,7 @@ def test_a_run_that_failed_says_why_and_how_to_run_it_again(root: Path, capsys: 
     print_run(root, "run-a", no_target, SystemClock(), as_json=False)
     said = capsys.readouterr().out
     assert "✗ Build dataset" in said and "It went wrong." in said
-    assert f"\nNext   tunelane run --root {root} train-classifier --config {root}/runs/run-a/parameters.yaml" in said
+    assert f"\nNext   tunelane run train-classifier --config {root}/runs/run-a/parameters.yaml --root {root}" in said
 
 
 def test_a_run_as_json_is_its_record(root: Path, promoted: RunRecord, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,3 +99,10 @@ def test_paths_are_shown_as_they_would_be_typed_here(
     shutil.rmtree(root / "runs")
     print_list(root, 20, as_json=False)
     assert capsys.readouterr().out.startswith(f"No runs below {os.curdir} yet")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_run_without_its_record_is_named(as_json: bool, root: Path) -> None:
+    (root / "runs" / "run-a" / RECORD).unlink()
+    with pytest.raises(ContractError, match=r"run\.json: No such file"):
+        print_run(root, "run-a", no_target, SystemClock(), as_json=as_json)

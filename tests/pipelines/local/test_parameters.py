@@ -90,7 +90,7 @@ def test_a_remote_data_file_is_left_to_the_task(settings: Settings) -> None:
         ("minimum_f1=1.01", "minimum_f1 is 1.01"),
         ("margin=-0.1", "margin is -0.1"),
         ("minimum_support=0", "minimum_support is 0"),
-        ("deployment_uri=gs://bucket", "Deployment 'gs://bucket' is not supported"),
+        ("deployment_uri=cloudrun:p/s", "Deployment 'cloudrun:p/s' is not supported"),
     ],
 )
 def test_what_a_late_task_would_refuse_is_refused_before_the_run(

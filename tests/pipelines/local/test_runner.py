@@ -158,6 +158,8 @@ def test_a_refused_input_leaves_nothing_and_the_handlers_as_they_were(
     assert [change[:2] for change in shown.changes] == [
         ("resolve-champion", "running"),
         ("resolve-champion", "succeeded"),
+        ("fingerprint-data", "running"),
+        ("fingerprint-data", "succeeded"),
         ("build-dataset", "running"),
         ("build-dataset", "failed"),
     ]
@@ -209,7 +211,8 @@ def _assert_whole(blocked: Blocked, state: str, error: str) -> None:
     (entry,) = Journal(blocked.root).entries()
     assert (entry.state, entry.error, entry.wall_s) == (state, error, record.wall_s)
     states = {task.name: task.state for task in record.tasks}
-    assert (states.pop("resolve-champion"), states.pop("build-dataset")) == ("succeeded", state)
+    done = [states.pop(name) for name in ("resolve-champion", "fingerprint-data", "build-dataset")]
+    assert done == ["succeeded", "succeeded", state]
     assert set(states.values()) == {"skipped"}
     building = record.task("build-dataset")
     assert building is not None and building.started_at is not None

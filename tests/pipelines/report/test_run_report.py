@@ -128,9 +128,9 @@ def test_a_directory_with_a_space_is_quoted(make_run: MakeRun) -> None:
 
 
 def test_a_failed_run_leads_with_the_error_its_task_and_the_log(make_run: MakeRun) -> None:
-    run = make_run(upto=4)
+    run = make_run(upto=5)
     error = "int8 does not answer as PyTorch does: 93.2% of labels agree, 95.0% are needed."
-    run.record.tasks[4].last_line = "int8: 27 of 400 labels flip"
+    run.record.tasks[5].last_line = "int8: 27 of 400 labels flip"
     _fail(run.record, "validate-parity", error)
     page = _shown(run)
     assert f"✗ Failed Validate parity failed {error} The last that it said: int8: 27 of 400 labels flip" in page.text
@@ -158,8 +158,8 @@ def test_a_run_that_failed_before_its_first_task_says_why(make_run: MakeRun) -> 
 
 
 def test_an_interrupted_run_names_the_task_that_was_stopped(make_run: MakeRun) -> None:
-    run = make_run(upto=2)
-    run.record.tasks[2].state = "running"
+    run = make_run(upto=3)
+    run.record.tasks[3].state = "running"
     run.record.finish("interrupted", "Interrupted by SIGINT; the run's tasks were ended.")
     text = _shown(run).text
     assert "! Interrupted Fine-tune with LoRA was interrupted Interrupted by SIGINT" in text
@@ -281,7 +281,7 @@ def test_a_browser_shows_it_in_every_width_and_scheme(
 
 
 def test_a_failed_run_fits_too(make_run: MakeRun, check_page: Callable[[str], None]) -> None:
-    run = make_run(upto=4)
+    run = make_run(upto=5)
     _fail(run.record, "validate-parity", "labels do not agree " * 30)
     check_page(write_report(run.directory, run.record).read_text(encoding="utf-8"))
 

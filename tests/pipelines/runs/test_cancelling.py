@@ -10,9 +10,10 @@ from tests.pipelines.added import add_remote, add_run
 from tests.pipelines.service import FakeClock, Service, at_work, away, no_target
 from tunelane_pipelines.runs.cancelling import NEVER_STARTED, cancel_run
 from tunelane_pipelines.runs.finding import find_run, list_runs
-from tunelane_pipelines.runs.record import LOCK
+from tunelane_pipelines.runs.journal import Journal
+from tunelane_pipelines.runs.record import LOCK, Remote, RunState, read_record, write_record
 from tunelane_pipelines.targets.clock import SystemClock
-from tunelane_serving.errors import InputError
+from tunelane_serving.errors import InputError, TunelaneError
 from tunelane_serving.files import locked
 
 _HOLDER = """
@@ -70,6 +71,59 @@ def test_a_submission_that_goes_on_is_not_cancelled(tmp_path: Path, clock: FakeC
         pytest.raises(InputError, match="is being submitted by another command"),
     ):
         cancel_run(tmp_path, find_run(tmp_path, "sent"), no_target, clock)
+
+
+@pytest.mark.parametrize("state", ["submitting", "needs-resume"])
+def test_a_run_that_is_resumed_at_this_moment_is_not_cancelled(
+    state: RunState, tmp_path: Path, service: Service, clock: FakeClock
+) -> None:
+    """Whoever resumes it has looked for it already: it would be sent after it was called off."""
+    entry = add_remote(tmp_path, "cut", state)
+    with (
+        locked(tmp_path / "runs" / "cut" / LOCK),
+        pytest.raises(InputError, match="is being submitted by another command"),
+    ):
+        cancel_run(tmp_path, entry, service, clock)
+    assert service.calls == []
+
+
+def test_a_run_that_was_resumed_meanwhile_is_cancelled_where_it_is(
+    tmp_path: Path, service: Service, clock: FakeClock
+) -> None:
+    entry = add_remote(tmp_path, "cut", "needs-resume")
+    run = service.add(service.new_run("cut"))
+    record = read_record(Path(entry.place))
+    record.state, record.remote = "pending", Remote(run.resource)
+    write_record(Path(entry.place), record)
+    Journal(tmp_path).enter(record, entry.place)
+    assert cancel_run(tmp_path, entry, service, clock).state == "cancelled"
+    assert "find" not in service.calls and service.all_runs[0].state == "cancelled"
+
+
+def test_a_request_that_may_still_arrive_is_not_said_to_have_never_started(
+    tmp_path: Path, service: Service, clock: FakeClock
+) -> None:
+    entry = add_remote(tmp_path, "cut", "needs-resume")
+    record = read_record(Path(entry.place))
+    record.sent_at = clock.now()
+    write_record(Path(entry.place), record)
+    clock.sleep(90)
+    words = r"p/europe-west4 does not have cut, but its request may still be on its way\. Cancel it again in 9 min\."
+    with pytest.raises(TunelaneError, match=words):
+        cancel_run(tmp_path, entry, service, clock)
+    assert find_run(tmp_path, "cut").state == "needs-resume"
+    clock.sleep(600)
+    assert cancel_run(tmp_path, entry, service, clock).error == NEVER_STARTED
+
+
+def test_a_run_of_another_service_is_not_cancelled(tmp_path: Path, service: Service, clock: FakeClock) -> None:
+    for state in ("running", "needs-resume"):
+        entry = add_remote(tmp_path, state, state, "r")._replace(service="vertex q/us-central1")
+        Journal(tmp_path).put([entry])
+        with pytest.raises(InputError, match="is at vertex q/us-central1"):
+            cancel_run(tmp_path, entry, service, clock)
+        assert find_run(tmp_path, state) == entry
+    assert service.calls == []
 
 
 def test_the_command_of_a_local_run_is_ended(tmp_path: Path) -> None:

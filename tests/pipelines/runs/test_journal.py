@@ -11,7 +11,7 @@ import pytest
 
 from tests.pipelines.added import add_run
 from tunelane_pipelines.runs import journal as journal_module
-from tunelane_pipelines.runs.journal import Journal, Look, entry_of
+from tunelane_pipelines.runs.journal import Journal, entry_of
 from tunelane_pipelines.runs.record import Remote, RunRecord
 from tunelane_serving.errors import InputError, TunelaneError
 
@@ -57,6 +57,7 @@ def test_a_run_has_one_row_that_says_what_its_record_says(record: RunRecord, tmp
         "resource": "",
         "console_url": "",
         "schedule": "",
+        "service": "",
     }
 
 
@@ -65,12 +66,13 @@ def test_a_remote_run_has_its_place_at_the_service_beside_its_directory_here(rec
         "vertex",
         Remote("projects/p/jobs/1", "https://console/run", "projects/p/schedules/2"),
     )
+    record.service = "vertex p/europe-west4"
     Journal(tmp_path).enter(record, "")
     (entry,) = Journal(tmp_path).entries()
     assert (entry.resource, entry.console_url, entry.schedule) == tuple(
         getattr(record.remote, name) for name in Remote.__struct_fields__
     )
-    assert entry.place == str(tmp_path / "runs" / record.run_id)
+    assert (entry.place, entry.service) == (str(tmp_path / "runs" / record.run_id), "vertex p/europe-west4")
 
 
 _FIRST = """
@@ -101,10 +103,41 @@ def test_a_journal_of_the_first_version_keeps_its_rows(first_journal: Journal, r
     (entry,) = first_journal.entries()
     assert (entry.run_id, entry.state, entry.wall_s, entry.macro_f1) == ("old", "failed", 12.5, 0.8)
     assert entry.started_at == datetime(2026, 1, 2, 10, tzinfo=UTC)
-    assert (entry.resource, entry.console_url, entry.schedule) == ("", "", "")
+    assert (entry.resource, entry.console_url, entry.schedule, entry.service) == ("", "", "", "")
     assert entry.place == str(first_journal.place("old"))
     first_journal.enter(record, "")
     assert len(first_journal.entries()) == 2
+
+
+_SECOND = """
+CREATE TABLE runs (
+    run_id TEXT PRIMARY KEY, pipeline TEXT NOT NULL, target TEXT NOT NULL, state TEXT NOT NULL,
+    started_at TEXT NOT NULL, wall_s REAL NOT NULL, model TEXT NOT NULL, decision TEXT NOT NULL,
+    macro_f1 REAL, place TEXT NOT NULL, error TEXT NOT NULL,
+    resource TEXT NOT NULL DEFAULT '', console_url TEXT NOT NULL DEFAULT '', schedule TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE looks (target TEXT PRIMARY KEY, tried_at TEXT NOT NULL, looked_at TEXT);
+INSERT INTO runs VALUES ('sent', 'convert', 'vertex', 'running', '2026-01-02T10:00:00+00:00', 12.5, '', '', NULL,
+    '/elsewhere/runs/sent', '', 'projects/p/jobs/sent', 'https://console/sent', 'projects/p/schedules/2');
+INSERT INTO looks VALUES ('vertex', '2026-01-02T10:00:00+00:00', '2026-01-02T10:00:00+00:00');
+PRAGMA user_version = 2;
+"""
+
+
+def test_a_journal_of_the_second_version_keeps_its_rows_and_reads_the_lists_anew(
+    record: RunRecord, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path)
+    journal.path.parent.mkdir()
+    connection = sqlite3.connect(journal.path)
+    connection.executescript(_SECOND)
+    connection.close()
+    assert journal.looked_at("vertex") is None, "of which service that look was is not known"
+    (entry,) = journal.entries()
+    assert (entry.run_id, entry.resource, entry.schedule) == ("sent", "projects/p/jobs/sent", "projects/p/schedules/2")
+    assert (entry.service, entry.is_remote) == ("", True)
+    journal.put([entry._replace(service="vertex p/europe-west4")])
+    assert journal.entries()[0].service == "vertex p/europe-west4"
 
 
 def test_a_change_of_version_that_fails_changes_nothing(
@@ -137,16 +170,26 @@ def test_rows_are_put_all_or_none(record: RunRecord, tmp_path: Path) -> None:
     assert {entry.run_id for entry in journal.entries()} == {"a", "b"}
 
 
-def test_when_a_service_was_asked_and_when_it_answered_are_kept_apart(tmp_path: Path) -> None:
+def test_when_a_list_was_last_read_is_kept_by_service(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    assert journal.look("vertex") == Look(None, None)
+    assert journal.looked_at("vertex p/r") is None
+    assert not journal.path.parent.exists(), "reading makes nothing"
     first, second = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
-    journal.tried("vertex", first)
-    assert journal.look("vertex") == Look(first, None)
-    journal.looked("vertex", first)
-    journal.tried("vertex", second)
-    assert journal.look("vertex") == Look(second, first)
-    assert journal.look("kubeflow") == Look(None, None)
+    journal.looked("vertex p/r", first)
+    journal.looked("vertex p/r", second)
+    assert journal.looked_at("vertex p/r") == second
+    assert journal.looked_at("vertex p/other") is None
+
+
+def test_a_root_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path)
+
+    def refuse(path: Path, **_named: object) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(InputError, match=r"Cannot read the journal .*: Permission denied\. Choose another root"):
+        journal.entries()
 
 
 def test_a_run_without_an_evaluation_or_a_task_has_no_figure(record: RunRecord, tmp_path: Path) -> None:
@@ -188,7 +231,7 @@ def test_a_journal_of_a_newer_release_says_upgrade(record: RunRecord, tmp_path: 
     journal = Journal(tmp_path)
     journal.enter(record, "")
     with sqlite3.connect(journal.path) as connection:
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("PRAGMA user_version = 4")
     connection.close()
     for call in (journal.entries, lambda: journal.enter(record, ""), lambda: journal.forget("a")):
         with pytest.raises(TunelaneError, match=r"journal\.db was written by a newer release\. Upgrade tunelane"):

@@ -1,6 +1,7 @@
 """No password of a URI survives masking, and what is none stays as it is."""
 
 import json
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,14 @@ _SECRET = st.one_of(
         ("a://u:p@h and b://v:q@i, both", "a://u:***@h and b://v:***@i, both"),
         ('{"uri": "s3://key:secret@host"}', '{"uri": "s3://key:***@host"}'),
         ("--set 'registry_uri=x://u:p w@h'", "--set 'registry_uri=x://u:p w@h'"),
+        ("git+https://ghp_1a2B@github.com/x", "git+https://***@github.com/x"),
+        ("https://token:@host/x", "https://***@host/x"),
+        ("HTTPS://to@ken@host", "HTTPS://***@host"),
+        ("https://h/x?a=1&password=p&b=2#c", "https://h/x?a=1&password=***&b=2#c"),
+        ("https://h?token=t access", "https://h?token=*** access"),
+        ("https://h?access_token=t&API_KEY=k&apikey=k", "https://h?access_token=***&API_KEY=***&apikey=***"),
+        ("https://h/o?X-Goog-Algorithm=a&X-Goog-Signature=5f", "https://h/o?X-Goog-Algorithm=a&X-Goog-Signature=***"),
+        ("https://h/o?key=k&sig=s&client_secret=x", "https://h/o?key=***&sig=***&client_secret=***"),
     ],
 )
 def test_only_the_password_goes(text: str, masked: str) -> None:
@@ -42,7 +51,12 @@ def test_only_the_password_goes(text: str, masked: str) -> None:
         "http://localhost:5000/path/me@example",
         "http://localhost:5000",
         '["http://localhost:5000","me@example"]',
-        "https://me@host/path",
+        "postgresql://me@host/path",
+        "ssh://git@host/path",
+        "https://h/x?design=a&monkey=b&tokens=3&rows=4",
+        "https://h/x?q=me@example&page=2",
+        "gs://bucket/token=a/rows.csv",
+        "the key=value of a table",
         "local:/data/root/deployments",
         "mail me@example: it says https://x",
         "",
@@ -59,6 +73,31 @@ def test_no_password_survives(scheme: str, user: str, secret: str, host: str, be
     assert secret not in masked
     assert masked == f"{before} {scheme}://{user}:***@{host}/{after} {after}"
     assert secret not in json.dumps(mask_values({"a": [{"b": uri}], "c": uri}))
+
+
+@given(scheme=st.sampled_from(["http", "https", "git+https"]), secret=st.text(_URI + "@", min_size=1, max_size=20))
+def test_no_token_before_a_host_survives(scheme: str, secret: str) -> None:
+    # A quotation mark ends what stands in JSON, and what a colon parts is a name and a password.
+    secret = "S" + secret.translate(str.maketrans('":', "';")) + "T"
+    assert mask(f"a {scheme}://{secret}@host/x b") == f"a {scheme}://***@host/x b"
+
+
+_NAMES = ("password", "token", "access_token", "api_key", "key", "sig", "X-Goog-Signature", "X-Amz-Security-Token")
+
+
+@given(name=st.sampled_from(_NAMES), secret=st.text(min_size=1, max_size=20), before=_SAFE, after=_SAFE)
+def test_no_secret_in_a_query_survives_whatever_its_characters(name: str, secret: str, before: str, after: str) -> None:
+    written = quote(f"S{secret}T", safe="")
+    masked = mask(f"https://host/x?{before}a=1&{name}={written}&{after}n=2")
+    assert masked == f"https://host/x?{before}a=1&{name}=***&{after}n=2"
+
+
+@given(name=st.sampled_from(_NAMES), secret=st.text(_URI + "/?@\"'{}[]", min_size=1, max_size=20).map("S{}T".format))
+def test_no_secret_in_a_query_survives_where_its_writer_did_not_escape_it(name: str, secret: str) -> None:
+    secret = secret.replace("&", "+")
+    masked = mask(f"https://host/x?{name}={secret} more")
+    assert secret not in masked
+    assert masked.endswith(f"?{name}=*** more")
 
 
 @given(st.text(max_size=80))

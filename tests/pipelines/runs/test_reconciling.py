@@ -1,6 +1,5 @@
 """The journal held against a service's own list."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -8,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.added import add_remote, add_run
-from tests.pipelines.service import START, FakeClock, Service, at_work, away, no_target
-from tunelane_pipelines.runs.finding import find_run, list_runs
-from tunelane_pipelines.runs.journal import Entry, Journal, entry_of
-from tunelane_pipelines.runs.reconciling import LOST, look, recorded, refresh, refresh_all, refresh_quickly, seen
-from tunelane_pipelines.runs.record import LOCK, RECORD, RunRecord, read_record
+from tests.pipelines.added import add_remote
+from tests.pipelines.service import START, FakeClock, Service, at_work, away
+from tunelane_pipelines.runs.finding import list_runs
+from tunelane_pipelines.runs.journal import Entry, Journal
+from tunelane_pipelines.runs.looking import look
+from tunelane_pipelines.runs.lost import LOST
+from tunelane_pipelines.runs.reconciling import refresh, refresh_all
+from tunelane_pipelines.runs.record import LOCK
 from tunelane_pipelines.settings import load_settings
-from tunelane_pipelines.targets.errors import ServiceAway
+from tunelane_pipelines.targets.errors import NoSuchResource, NotAllowed, ServiceAway
 from tunelane_pipelines.targets.target import RemoteRun
 from tunelane_serving.files import locked
 
@@ -127,46 +128,79 @@ def test_faults_on_the_way_are_retried(
         refreshed()
 
 
-def test_only_runs_that_go_on_have_a_service_asked_quickly(tmp_path: Path, clock: FakeClock) -> None:
-    add_run(tmp_path, "local", "succeeded")
-    add_remote(tmp_path, "ended", "succeeded", "r")
-    assert refresh_quickly(tmp_path, no_target, clock) == []
-
-
-def test_a_service_is_asked_quickly_once_in_half_a_minute(tmp_path: Path, service: Service, clock: FakeClock) -> None:
-    run = _at(service, "run", at_work(run="running"))
-    add_remote(tmp_path, "run", "running", run.resource)
-    assert refresh_quickly(tmp_path, service, clock) == []
-    assert refresh_quickly(tmp_path, service, clock) == []
+def test_runs_of_another_service_are_none_of_this_one_s(
+    refreshed: Callable[[], dict[str, Entry]], tmp_path: Path, service: Service
+) -> None:
+    elsewhere = add_remote(tmp_path, "elsewhere", "running", "projects/2/pipelineJobs/elsewhere")
+    elsewhere = elsewhere._replace(service="vertex q/us-central1")
+    Journal(tmp_path).put([elsewhere])
+    _at(service, "elsewhere", at_work(run="failed"))
+    assert refreshed()["elsewhere"] == elsewhere, "not even where the ids are the same"
     assert service.calls == ["runs"]
-    service.change(run.resource, at_work(run="succeeded"))
-    clock.sleep(31)
-    assert refresh_quickly(tmp_path, service, clock) == []
-    assert list_runs(tmp_path)[0].state == "succeeded"
+    assert Journal(tmp_path).looked_at("vertex q/us-central1") is None
 
 
-def test_a_service_without_an_answer_is_named_and_not_waited_for_again(
+def test_a_row_of_an_older_release_gets_the_service_that_has_it(
+    refreshed: Callable[[], dict[str, Entry]], tmp_path: Path, service: Service
+) -> None:
+    journal = Journal(tmp_path)
+    for run_id in ("listed", "older", "unknown"):
+        journal.put([add_remote(tmp_path, run_id, "running", f"projects/1/pipelineJobs/{run_id}")._replace(service="")])
+    _at(service, "listed", at_work(run="running"))
+    _at(service, "older", lambda run: replace(run, created_at=START - timedelta(days=90), state="failed"))
+    rows = refreshed()
+    assert (rows["listed"].service, rows["older"].service) == (service.service, service.service)
+    assert (rows["unknown"].state, rows["unknown"].service) == ("running", ""), "it may be at another service"
+
+
+def test_a_run_that_cannot_be_read_keeps_no_other_from_being_refreshed(
+    tmp_path: Path, service: Service, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = _at(service, "listed", at_work(run="succeeded"))
+    add_remote(tmp_path, "listed", "running", listed.resource)
+    for number in range(3):
+        old = _at(service, f"old-{number}", lambda run: replace(run, created_at=START - timedelta(days=90)))
+        service.change(old.resource, at_work(run="succeeded"))
+        add_remote(tmp_path, old.run_id, "running", old.resource, minute=number)
+    get = service.get
+
+    def refusing(resource: str) -> RemoteRun:
+        if resource.endswith("old-1"):
+            raise NotAllowed("Not yours.")
+        return get(resource)
+
+    monkeypatch.setattr(service, "get", refusing)
+    errors = refresh(Journal(tmp_path), list_runs(tmp_path), service, clock, attempts=2)
+    assert {run_id: str(error) for run_id, error in errors.items()} == {"old-1": "Not yours."}
+    states = {entry.run_id: entry.state for entry in list_runs(tmp_path)}
+    assert states == {"listed": "succeeded", "old-0": "succeeded", "old-1": "running", "old-2": "succeeded"}
+    assert Journal(tmp_path).looked_at(service.service) == clock.now()
+
+
+def test_what_the_list_said_is_kept_where_the_service_goes_away_after_it(
     tmp_path: Path, service: Service, clock: FakeClock
 ) -> None:
-    run = _at(service, "run")
-    add_remote(tmp_path, "run", "running", run.resource)
-    assert refresh_quickly(tmp_path, service, clock) == []
-    clock.sleep(300)
-    service.step = away("runs", "before", times=99)
-    (line,) = refresh_quickly(tmp_path, service, clock)
-    assert line == (
-        "vertex: It does not answer. Its runs are as they were 5 min ago. Ask again: tunelane runs list --refresh"
-    )
-    calls = len(service.calls)
-    (line,) = refresh_quickly(tmp_path, service, clock)
-    assert "no answer when it was last asked" in line and len(service.calls) == calls
+    listed = _at(service, "listed", at_work(run="succeeded"))
+    add_remote(tmp_path, "listed", "running", listed.resource)
+    add_remote(tmp_path, "gone", "running", "projects/1/pipelineJobs/gone")
+    service.step = away("get", "before", times=99)
+    with pytest.raises(ServiceAway):
+        refresh(Journal(tmp_path), list_runs(tmp_path), service, clock, attempts=2)
+    assert {entry.run_id: entry.state for entry in list_runs(tmp_path)} == {"listed": "succeeded", "gone": "running"}
+    assert Journal(tmp_path).looked_at(service.service) is None, "it is read anew"
 
 
-def test_a_service_that_takes_its_time_is_not_waited_for(tmp_path: Path, service: Service, clock: FakeClock) -> None:
-    add_remote(tmp_path, "run", "running", _at(service, "run").resource)
-    service.step = lambda _verb, _when: time.sleep(0.5)
-    (line,) = refresh_quickly(tmp_path, service, clock, wait_s=0.01)
-    assert "no answer within 0 s" in line and "as this machine last saw them" in line
+def test_an_unclear_submission_is_not_lost_where_a_search_finds_nothing_to_search_in(
+    refreshed: Callable[[], dict[str, Entry]], tmp_path: Path, service: Service
+) -> None:
+    add_remote(tmp_path, "cut", "submitting")
+
+    def step(verb: str, when: str) -> None:
+        if verb == "find":
+            raise NoSuchResource("No project p.")
+
+    service.step = step
+    assert refreshed()["cut"].state == "needs-resume"
 
 
 def test_every_target_that_is_set_up_is_refreshed_and_the_rest_goes_on_where_one_fails(
@@ -182,86 +216,7 @@ def test_every_target_that_is_set_up_is_refreshed_and_the_rest_goes_on_where_one
             raise ServiceAway("It is away.")
         return service
 
-    errors = refresh_all(load_settings(root=tmp_path), opener, clock)
+    errors, services = refresh_all(load_settings(root=tmp_path), opener, clock)
     assert {name: str(error) for name, error in errors.items()} == {"kubeflow": "It is away."}
+    assert services == {service.service}
     assert [entry.run_id for entry in list_runs(tmp_path)] == ["by-a-colleague"]
-
-
-def test_a_look_puts_the_tasks_into_the_record(tmp_path: Path, service: Service, clock: FakeClock) -> None:
-    run = _at(service, "run", at_work(run="failed", resolve_champion="succeeded", build_dataset="failed"))
-    entry = add_remote(tmp_path, "run", "running", run.resource)
-    record = look(tmp_path, entry, service, clock)
-    assert [task.state for task in record.tasks] == ["succeeded", "failed", "skipped"]
-    assert record.error == "build-dataset: The replica exited with code 1."
-    assert (record.tasks[1].wall_s, record.tasks[1].log_url) == (60.0, "https://logs/build_dataset")
-    assert read_record(Path(entry.place)) == record
-    assert (list_runs(tmp_path)[0].state, list_runs(tmp_path)[0].error) == ("failed", record.error)
-
-
-def test_a_look_at_a_run_of_others_makes_its_record_from_its_pipeline(
-    tmp_path: Path, service: Service, clock: FakeClock
-) -> None:
-    for number, pipeline in enumerate(("convert", "their-own")):
-        run = _at(service, f"run-{number}", at_work(run="running", build_dataset="running"))
-        service.change(run.resource, lambda run, pipeline=pipeline: replace(run, pipeline=pipeline))  # type: ignore[misc]
-    refresh(Journal(tmp_path), [], service, clock, attempts=1)
-    tasks = [
-        [task.name for task in look(tmp_path, find_run(tmp_path, f"run-{number}"), service, clock).tasks]
-        for number in range(2)
-    ]
-    assert tasks == [["import-checkpoint", "build-dataset", "export-onnx", "validate-parity"], ["build-dataset"]]
-    assert {entry.run_id for entry in list_runs(tmp_path)} == {"run-0", "run-1"}
-
-
-def test_a_look_at_what_was_never_sent_changes_nothing(tmp_path: Path, service: Service, clock: FakeClock) -> None:
-    add_remote(tmp_path, "run", "submitting")
-    entry = find_run(tmp_path, "run")
-    assert look(tmp_path, entry, service, clock).state == "needs-resume"
-    assert find_run(tmp_path, "run") == entry
-
-
-def test_a_look_at_what_the_service_has_lost_ends_it(tmp_path: Path, service: Service, clock: FakeClock) -> None:
-    entry = add_remote(tmp_path, "run", "running", "projects/1/pipelineJobs/run")
-    record = look(tmp_path, entry, service, clock)
-    assert (record.state, record.error) == ("interrupted", LOST)
-    assert [task.state for task in record.tasks] == ["succeeded", "interrupted", "skipped"]
-
-
-def test_a_run_that_has_ended_is_not_asked_for(tmp_path: Path, service: Service, clock: FakeClock) -> None:
-    run = _at(service, "run", at_work(run="succeeded", build_dataset="succeeded"))
-    add_remote(tmp_path, "run", "running", run.resource)
-    assert seen(tmp_path, find_run(tmp_path, "run"), service, clock).state == "succeeded"
-    assert seen(tmp_path, find_run(tmp_path, "run"), no_target, clock).state == "succeeded"
-
-
-def test_a_record_that_is_older_than_its_row_has_the_row_s_state(
-    refreshed: Callable[[], dict[str, Entry]], tmp_path: Path, service: Service, clock: FakeClock
-) -> None:
-    run = _at(service, "run", at_work(run="succeeded", build_dataset="succeeded"))
-    add_remote(tmp_path, "run", "running", run.resource)
-    entry = refreshed()["run"]
-    assert read_record(Path(entry.place)).state == "running"
-    assert recorded(entry).state == "succeeded"
-    assert seen(tmp_path, entry, service, clock).tasks[1].state == "succeeded", "the tasks are asked for once more"
-
-
-def test_a_row_without_a_record_is_shown_as_it_is(
-    refreshed: Callable[[], dict[str, Entry]], tmp_path: Path, service: Service
-) -> None:
-    _at(service, "run", at_work(run="running"))
-    entry = refreshed()["run"]
-    assert not (Path(entry.place) / RECORD).exists()
-    assert entry_of(recorded(entry), entry.place)._replace(model="") == entry
-
-
-@pytest.mark.parametrize("names", [("resolve-champion",), ()])
-def test_what_a_service_says_of_a_password_is_masked(
-    names: tuple[str, ...], tmp_path: Path, service: Service, clock: FakeClock
-) -> None:
-    said = "no route to postgresql://u:pa55@db"
-    run = _at(service, "run", at_work(run="failed", build_dataset="failed"))
-    service.change(run.resource, lambda run: replace(run, error=said, tasks=(replace(run.tasks[0], error=said),)))
-    add_remote(tmp_path, "run", "running", run.resource)
-    record: RunRecord = look(tmp_path, find_run(tmp_path, "run"), service, clock)
-    assert "pa55" not in (tmp_path / "runs" / "run" / RECORD).read_text()
-    assert "***" in record.error

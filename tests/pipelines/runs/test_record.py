@@ -45,6 +45,7 @@ def test_the_golden_record_keeps_its_meaning(golden: Path, tmp_path: Path) -> No
     assert read_record(tmp_path) == record
     again, first = json.loads((tmp_path / RECORD).read_text()), json.loads(golden.read_text())
     assert (again.pop("remote"), again.pop("schedule")) == (None, "")
+    assert (again.pop("service"), again.pop("sent_at")) == ("", None)
     assert {task.pop("log_url") for task in again["tasks"]} == {""}
     assert again == first
 
@@ -57,6 +58,8 @@ def test_the_golden_record_of_a_remote_run_keeps_its_meaning(golden_v2: Path, tm
         "https://console.cloud.google.com/vertex-ai/pipelines",
         "projects/1/locations/europe-west4/schedules/7",
     )
+    assert record.service == "vertex tickets-prod/europe-west4"
+    assert record.sent_at == datetime(2026, 11, 21, 7, 42, 51, 104210, tzinfo=UTC)
     trained = record.task("train-lora")
     assert trained is not None and trained.log_url == "https://console.cloud.google.com/logs/query"
     write_record(tmp_path, record)

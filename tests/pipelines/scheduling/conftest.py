@@ -1,5 +1,6 @@
 """A clock that passes in no time, and schedules below a root of their own."""
 
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,13 @@ class PassingClock:
     def sleep(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
         self.on_sleep()
+
+
+@pytest.fixture(scope="session")
+def systemd_analyze(give_up: Callable[[str], None]) -> None:
+    """Have systemd's own reader of calendar events and units."""
+    if shutil.which("systemd-analyze") is None:
+        give_up("install systemd-analyze: apt-get install systemd")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from tunelane_pipelines.scheduling.daemon import Daemon
 from tunelane_pipelines.scheduling.journalled import Schedules
 from tunelane_pipelines.scheduling.local import DaemonKeeper
 from tunelane_pipelines.scheduling.record import ScheduleRecord
+from tunelane_pipelines.scheduling.recurrence import changed
 from tunelane_pipelines.scheduling.starting import take_slot
 from tunelane_pipelines.scheduling.store import ScheduleStore
 from tunelane_serving.errors import InputError
@@ -73,203 +74,195 @@ class Machine:
         return Run(self, log, slot, self.clock.now() + self.lasts, self.code)
 
 
-@pytest.fixture
-def machine(clock: Any) -> Machine:
-    return Machine(clock)
+class Bench:
+    """A daemon with what it looks at and what it says."""
+
+    def __init__(self, store: ScheduleStore, clock: Any) -> None:
+        self.store, self.clock = store, clock
+        self.machine = Machine(clock)
+        self.said: list[str] = []
+        self.daemon = self.another()
+
+    def another(self) -> Daemon:
+        return Daemon(self.store, self.clock, self.said.append, self.machine.launch)
+
+    def let_pass(self, time: timedelta) -> None:
+        """Let the daemon look every half minute; it looks every second in truth."""
+        until = self.clock.now() + time
+        while self.clock.now() < until:
+            self.daemon.look()
+            self.clock.sleep(30)
+        self.daemon.look()
+
+    def starts(self) -> list[str]:
+        return [f"{start:%H:%M}" for start in self.machine.starts]
 
 
 @pytest.fixture
-def said() -> list[str]:
-    return []
+def bench(store: ScheduleStore, clock: Any) -> Bench:
+    return Bench(store, clock)
 
 
-@pytest.fixture
-def daemon(store: ScheduleStore, clock: Any, said: list[str], machine: Machine) -> Daemon:
-    return Daemon(store, clock, said.append, machine.launch)
-
-
-def _let_pass(daemon: Daemon, clock: Any, time: timedelta) -> None:
-    """Let the daemon look every half minute; it looks every second in truth."""
-    until = clock.now() + time
-    while clock.now() < until:
-        daemon.look()
-        clock.sleep(30)
-    daemon.look()
-
-
-def test_a_schedule_fires_three_times(
-    daemon: Daemon, store: ScheduleStore, clock: Any, machine: Machine, hourly: Callable[..., ScheduleRecord]
-) -> None:
-    store.add(hourly())
-    _let_pass(daemon, clock, timedelta(hours=3))
-    assert [f"{start:%H:%M}" for start in machine.starts] == ["11:00", "12:00", "13:00"]
-    record = store.record("nightly")
-    assert (record.started_runs, record.last_run_at) == (3, machine.starts[-1])
+def test_a_schedule_fires_three_times(bench: Bench, hourly: Callable[..., ScheduleRecord]) -> None:
+    bench.store.add(hourly())
+    bench.let_pass(timedelta(hours=3))
+    assert bench.starts() == ["11:00", "12:00", "13:00"]
+    record = bench.store.record("nightly")
+    assert (record.started_runs, record.last_run_at) == (3, bench.machine.starts[-1])
 
 
 @pytest.mark.parametrize(("limit", "most", "starts"), [(1, 1, 2), (2, 2, 3)])
 def test_no_more_than_the_allowed_number_run_at_once_and_the_rest_is_left_out(
-    limit: int,
-    most: int,
-    starts: int,
-    daemon: Daemon,
-    store: ScheduleStore,
-    clock: Any,
-    machine: Machine,
-    said: list[str],
-    hourly: Callable[..., ScheduleRecord],
+    limit: int, most: int, starts: int, bench: Bench, hourly: Callable[..., ScheduleRecord]
 ) -> None:
-    machine.lasts = timedelta(minutes=90)
-    store.add(hourly(max_concurrent_runs=limit))
-    _let_pass(daemon, clock, timedelta(hours=3))
-    assert (machine.most, len(machine.starts)) == (most, starts)
-    assert any("left out, 1 going on" in line for line in said) == (limit == 1)
+    bench.machine.lasts = timedelta(minutes=90)
+    bench.store.add(hourly(max_concurrent_runs=limit))
+    bench.let_pass(timedelta(hours=3))
+    assert (bench.machine.most, len(bench.machine.starts)) == (most, starts)
+    assert any("left out, 1 going on" in line for line in bench.said) == (limit == 1)
 
 
-def test_a_schedule_that_catches_up_waits_for_its_turn(
-    daemon: Daemon, store: ScheduleStore, clock: Any, machine: Machine, hourly: Callable[..., ScheduleRecord]
-) -> None:
-    machine.lasts = timedelta(minutes=90)
-    store.add(hourly(catch_up=True))
-    _let_pass(daemon, clock, timedelta(hours=3))
-    assert [f"{start:%H:%M}" for start in machine.starts] == ["11:00", "12:30"]
-    assert machine.most == 1
+def test_a_schedule_that_catches_up_waits_for_its_turn(bench: Bench, hourly: Callable[..., ScheduleRecord]) -> None:
+    bench.machine.lasts = timedelta(minutes=90)
+    bench.store.add(hourly(catch_up=True))
+    bench.let_pass(timedelta(hours=3))
+    assert bench.starts() == ["11:00", "12:30"]
+    assert bench.machine.most == 1
 
 
 @pytest.mark.parametrize(("catch_up", "starts"), [(False, ["14:00"]), (True, ["13:30", "14:00"])])
 def test_what_fell_due_while_no_daemon_ran_is_caught_up_with_in_one_run_or_left_out(
-    catch_up: bool,
-    starts: list[str],
-    daemon: Daemon,
-    store: ScheduleStore,
-    clock: Any,
-    machine: Machine,
-    hourly: Callable[..., ScheduleRecord],
+    catch_up: bool, starts: list[str], bench: Bench, hourly: Callable[..., ScheduleRecord]
 ) -> None:
-    store.add(hourly(catch_up=catch_up))
-    clock.time += timedelta(hours=3)
-    _let_pass(daemon, clock, timedelta(hours=1))
-    assert [f"{start:%H:%M}" for start in machine.starts] == starts
+    bench.store.add(hourly(catch_up=catch_up))
+    bench.clock.time += timedelta(hours=3)
+    bench.let_pass(timedelta(hours=1))
+    assert bench.starts() == starts
 
 
 @pytest.mark.parametrize("catch_up", [False, True])
 def test_a_pause_is_caught_up_with_only_if_that_is_said(
-    catch_up: bool,
-    daemon: Daemon,
-    store: ScheduleStore,
-    clock: Any,
-    machine: Machine,
-    hourly: Callable[..., ScheduleRecord],
+    catch_up: bool, bench: Bench, hourly: Callable[..., ScheduleRecord]
 ) -> None:
-    schedules = Schedules(store, DaemonKeeper(), clock)
+    schedules = Schedules(bench.store, DaemonKeeper(), bench.clock)
     schedules.create(hourly(catch_up=True))
     schedules.pause("nightly")
-    _let_pass(daemon, clock, timedelta(hours=3))
-    assert machine.starts == []
+    bench.let_pass(timedelta(hours=3))
+    assert bench.machine.starts == []
     schedules.resume("nightly", catch_up=catch_up)
-    daemon.look()
-    assert len(machine.starts) == catch_up
+    bench.daemon.look()
+    assert len(bench.machine.starts) == catch_up
 
 
-def test_a_failing_run_is_said_and_survived(
-    daemon: Daemon,
-    store: ScheduleStore,
-    clock: Any,
-    machine: Machine,
-    said: list[str],
-    hourly: Callable[..., ScheduleRecord],
-) -> None:
-    machine.code = 1
-    store.add(hourly())
-    _let_pass(daemon, clock, timedelta(hours=1))
-    assert "failed, exit code 1: It went wrong." in said[-1]
-    assert "It went wrong." in store.record("nightly").last_error
-    machine.refuses = True
-    _let_pass(daemon, clock, timedelta(hours=1))
-    assert "it did not start" in store.record("nightly").last_error
-    machine.refuses, machine.code = False, 0
-    _let_pass(daemon, clock, timedelta(hours=1))
-    assert (len(machine.starts), store.record("nightly").last_error) == (2, "")
+def test_a_failing_run_is_said_and_survived(bench: Bench, hourly: Callable[..., ScheduleRecord]) -> None:
+    bench.machine.code = 1
+    bench.store.add(hourly())
+    bench.let_pass(timedelta(hours=1))
+    assert "failed, exit code 1: It went wrong." in bench.said[-1]
+    assert "It went wrong." in bench.store.record("nightly").last_error
+    bench.machine.refuses = True
+    bench.let_pass(timedelta(hours=1))
+    assert "it did not start" in bench.store.record("nightly").last_error
+    bench.machine.refuses, bench.machine.code = False, 0
+    bench.let_pass(timedelta(hours=1))
+    assert (len(bench.machine.starts), bench.store.record("nightly").last_error) == (2, "")
 
 
-def test_a_schedule_ends_after_its_runs_and_at_its_end(
-    daemon: Daemon, store: ScheduleStore, clock: Any, machine: Machine, hourly: Callable[..., ScheduleRecord]
-) -> None:
-    store.add(hourly("few", max_runs=2))
-    store.add(hourly("short", ends_at="2090-11-02T11:30+00:00"))
-    _let_pass(daemon, clock, timedelta(hours=5))
-    assert {record.name: (record.state, record.started_runs) for record in store.records()} == {
+def test_a_schedule_ends_after_its_runs_and_at_its_end(bench: Bench, hourly: Callable[..., ScheduleRecord]) -> None:
+    bench.store.add(hourly("few", max_runs=2))
+    bench.store.add(hourly("short", ends_at="2090-11-02T11:30+00:00"))
+    bench.let_pass(timedelta(hours=5))
+    assert {record.name: (record.state, record.started_runs) for record in bench.store.records()} == {
         "few": ("completed", 2),
         "short": ("completed", 1),
     }
 
 
 def test_what_a_timer_starts_or_is_pending_is_not_the_daemons(
-    daemon: Daemon, store: ScheduleStore, clock: Any, machine: Machine, hourly: Callable[..., ScheduleRecord]
+    bench: Bench, hourly: Callable[..., ScheduleRecord]
 ) -> None:
-    store.add(replace(hourly("timed"), starter="systemd"))
-    store.add(replace(hourly("remote"), starter="", target="vertex"))
-    store.add(replace(hourly("half"), pending="update"))
-    _let_pass(daemon, clock, timedelta(hours=3))
-    assert machine.starts == []
+    bench.store.add(replace(hourly("timed"), starter="systemd"))
+    bench.store.add(replace(hourly("remote"), starter="", target="vertex"))
+    bench.store.add(replace(hourly("half"), pending="update"))
+    bench.let_pass(timedelta(hours=3))
+    assert bench.machine.starts == []
 
 
-def test_a_run_that_another_starter_left_counts(
-    daemon: Daemon, store: ScheduleStore, clock: Any, machine: Machine, hourly: Callable[..., ScheduleRecord]
-) -> None:
-    store.add(hourly())
-    slot = take_slot(store, hourly())
+def test_a_run_that_another_starter_left_counts(bench: Bench, hourly: Callable[..., ScheduleRecord]) -> None:
+    bench.store.add(hourly())
+    slot = take_slot(bench.store, hourly())
     assert slot is not None
-    _let_pass(daemon, clock, timedelta(hours=1))
-    assert machine.starts == []
+    bench.let_pass(timedelta(hours=1))
+    assert bench.machine.starts == []
     os.close(slot.handle)
-    _let_pass(daemon, clock, timedelta(hours=1))
-    assert len(machine.starts) == 1
+    bench.let_pass(timedelta(hours=1))
+    assert len(bench.machine.starts) == 1
+
+
+def test_a_lower_limit_counts_the_runs_that_a_higher_one_left(
+    bench: Bench, hourly: Callable[..., ScheduleRecord]
+) -> None:
+    bench.machine.lasts = timedelta(minutes=90)
+    bench.store.add(hourly(cron="*/10 * * * *", max_concurrent_runs=2))
+    bench.let_pass(timedelta(minutes=30))
+    lower = changed(hourly(cron="*/10 * * * *").recurrence, max_concurrent_runs=1)
+    Schedules(bench.store, DaemonKeeper(), bench.clock).update("nightly", lower)
+    bench.let_pass(timedelta(minutes=100))
+    # The first of the two ended at 12:10, when the other still went on.
+    assert bench.starts() == ["10:40", "10:50", "12:20"]
 
 
 def test_stopping_ends_the_runs_and_two_daemons_are_refused(
-    daemon: Daemon,
-    store: ScheduleStore,
-    clock: Any,
-    machine: Machine,
-    said: list[str],
-    hourly: Callable[..., ScheduleRecord],
+    bench: Bench, hourly: Callable[..., ScheduleRecord]
 ) -> None:
-    store.add(hourly())
-    machine.lasts = timedelta(days=1)
+    bench.store.add(hourly())
+    bench.machine.lasts = timedelta(days=1)
     refused: list[str] = []
 
     def until_it_runs() -> None:
-        if machine.going_on and not refused:
+        if bench.machine.going_on and not refused:
             try:
-                Daemon(store, clock, said.append, machine.launch).run()
+                bench.another().run()
             except InputError as error:
                 refused.append(str(error))
-            daemon.stop()
+            bench.daemon.stop()
 
-    clock.on_sleep = until_it_runs
-    clock.time += 29 * _MINUTE
-    daemon.run()
+    bench.clock.on_sleep = until_it_runs
+    bench.clock.time += 29 * _MINUTE
+    bench.daemon.run()
     assert "runs below" in refused[0]
-    assert (machine.going_on, said[-1]) == (0, "nightly: ended with the daemon")
+    assert (bench.machine.going_on, bench.said[-1]) == (0, "nightly: ended with the daemon")
 
 
-def test_a_journal_that_cannot_be_read_now_is_read_later(
-    daemon: Daemon,
-    store: ScheduleStore,
-    clock: Any,
-    machine: Machine,
-    said: list[str],
-    hourly: Callable[..., ScheduleRecord],
+def test_a_journal_that_cannot_be_read_now_is_read_later(bench: Bench, hourly: Callable[..., ScheduleRecord]) -> None:
+    bench.store.add(hourly())
+    kept = bench.store.path.read_bytes()
+    bench.store.path.write_bytes(b"no database" * 100)
+    bench.daemon.look()
+    assert "is no journal of runs" in bench.said[-1]
+    bench.store.path.write_bytes(kept)
+    bench.let_pass(timedelta(hours=1))
+    assert len(bench.machine.starts) == 1
+
+
+def test_what_was_paused_or_changed_since_the_daemon_read_it_is_left_alone(
+    bench: Bench, hourly: Callable[..., ScheduleRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.add(hourly())
-    kept = store.path.read_bytes()
-    store.path.write_bytes(b"no database" * 100)
-    daemon.look()
-    assert "is no journal of runs" in said[-1]
-    store.path.write_bytes(kept)
-    _let_pass(daemon, clock, timedelta(hours=1))
-    assert len(machine.starts) == 1
+    bench.store.add(hourly())
+    bench.store.add(replace(hourly("few", max_runs=1), started_runs=1))
+    bench.clock.time += timedelta(minutes=30)
+    read_before = bench.store.records()
+    schedules = Schedules(bench.store, DaemonKeeper(), bench.clock)
+    schedules.pause("nightly")
+    schedules.update("few", changed(hourly().recurrence, max_runs=2))
+    monkeypatch.setattr(bench.store, "records", lambda: read_before)
+    bench.daemon.look()
+    monkeypatch.undo()
+    assert (bench.machine.starts, bench.said) == ([], [])
+    assert {record.name: (record.state, record.started_runs) for record in bench.store.records()} == {
+        "few": ("active", 1),
+        "nightly": ("paused", 0),
+    }
 
 
 @given(

@@ -1,12 +1,13 @@
 """What a user types, to when runs start."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunelane_pipelines.scheduling.recurrence import changed, due_at, is_over, next_runs
+from tunelane_pipelines.scheduling.recurrence import changed, due_at, is_over, is_readable, next_runs
 from tunelane_pipelines.targets.target import Recurrence
 from tunelane_serving.errors import InputError
 
@@ -45,6 +46,9 @@ def test_what_is_not_named_stays() -> None:
         ({"max_runs": -1}, "--max-runs is -1"),
         ({"starts_at": "tomorrow"}, "Cannot read --starts-at 'tomorrow'"),
         ({"ends_at": "2020-01-01"}, "Nothing is due before --ends-at"),
+        ({"starts_at": "2020-01-01", "ends_at": "2020-02-01"}, "Nothing is due before --ends-at"),
+        ({"starts_at": "0001-01-01"}, "--starts-at is in the year 1. Choose one from 2000 to 2999."),
+        ({"ends_at": "9999-12-31T23:59-10:00"}, "--ends-at is in the year 9999"),
         ({"starts_at": "2099-02-01", "ends_at": "2099-01-01"}, "Nothing is due before --ends-at"),
     ],
 )
@@ -54,6 +58,23 @@ def test_a_slip_is_refused_in_one_line(fields: dict[str, object], words: str) ->
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@given(st.text(max_size=30) | st.datetimes().map(str) | st.dates().map(str))
+def test_whatever_stands_for_a_start_is_read_or_refused(text: str) -> None:
+    with suppress(InputError):
+        assert next_runs(changed(_NEW, cron="0 3 * * *", starts_at=text), _NOON, 1)
+
+
+@pytest.mark.parametrize(
+    "recurrence",
+    [Recurrence("@daily"), Recurrence(""), Recurrence("0 0 3 * * *"), Recurrence("0 3 * * *", "Europe/Berln")],
+)
+def test_what_others_wrote_in_a_way_of_their_own_is_changed_only_as_a_whole(recurrence: Recurrence) -> None:
+    assert not is_readable(recurrence)
+    with pytest.raises(InputError):
+        changed(recurrence, max_concurrent_runs=2, ends_at="2099-01-01")
+    assert is_readable(changed(recurrence, cron="0 3 * * *", time_zone="UTC"))
 
 
 @given(settled=_MINUTES, now=_MINUTES)

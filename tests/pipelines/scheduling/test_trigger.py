@@ -50,18 +50,20 @@ def _trigger(store: ScheduleStore) -> "subprocess.CompletedProcess[str]":
     [
         ({"state": "paused"}, "Nothing started: nightly is paused."),
         ({"state": "completed"}, "Nothing started: nightly is completed."),
+        ({"started_runs": 2}, "Nothing started: nightly has started its 2 runs."),
         ({"pending": "update"}, "Nothing started: nightly needs to be resumed first: tunelane schedule continue"),
         ({"starter": "", "target": "vertex"}, "Nothing started: nightly is kept by vertex"),
     ],
 )
 def test_a_timer_of_a_schedule_that_starts_nothing_does_nothing(
-    fields: dict[str, str], words: str, store: ScheduleStore, hourly: Callable[..., ScheduleRecord]
+    fields: dict[str, Any], words: str, store: ScheduleStore, hourly: Callable[..., ScheduleRecord]
 ) -> None:
-    store.add(replace(hourly(), **fields))
+    record = replace(hourly(max_runs=2), **fields)
+    store.add(record)
     done = _trigger(store)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(words)
-    assert store.record("nightly").started_runs == 0
+    assert store.record("nightly") == record
 
 
 def test_a_timer_starts_nothing_beyond_the_limit(store: ScheduleStore, hourly: Callable[..., ScheduleRecord]) -> None:

@@ -14,8 +14,8 @@ from tunelane_pipelines.targets.target import Submission
 
 CLUSTER = {
     "data": "gs://bucket/rows.csv",
-    "registry_uri": "https://mlflow.example.org",
-    "deployment_uri": "cloud-run://project/europe-west4",
+    "registry_uri": "gs://bucket/registry",
+    "deployment_uri": "gs://bucket/deployments",
     "model_name": "tickets",
 }
 

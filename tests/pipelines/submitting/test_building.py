@@ -1,21 +1,17 @@
 """A submission: compiled for its target, with real images and legal labels; and kept as it is."""
 
 import json
-import re
 import stat
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tunelane_components.images import EXTRA_BY_IMAGE
 from tunelane_pipelines.settings import Settings
-from tunelane_pipelines.submitting.building import build_submission, new_run_id, parse_labels
+from tunelane_pipelines.submitting.building import build_submission
 from tunelane_pipelines.submitting.kept import SUBMISSION, read_submission, write_submission
 from tunelane_pipelines.targets.target import Submission
 from tunelane_serving.errors import ContractError, InputError
-
-_LABEL = re.compile(r"[a-z0-9_-]{0,63}")  # https://cloud.google.com/resource-manager/docs/labels-overview
 
 
 @pytest.fixture
@@ -24,25 +20,17 @@ def parameters() -> dict[str, str | int | float | bool]:
     return {"data": "gs://bucket/rows.csv", "model_name": "tickets"}
 
 
-@pytest.mark.parametrize("pipeline", ["train-classifier", "convert"])
-def test_a_run_s_id_sorts_by_time_and_is_a_legal_label(pipeline: str) -> None:
-    first, second = (new_run_id(pipeline, datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2))
-    assert first < second
-    assert _LABEL.fullmatch(first)
-    assert new_run_id(pipeline, datetime(2026, 1, 1, tzinfo=UTC)) != first
-
-
 @pytest.mark.parametrize("target", ["vertex", "kubeflow"])
 def test_a_submission_has_the_compiled_pipeline_with_real_images(
     target: str, settings: Settings, parameters: dict[str, str | int | float | bool]
 ) -> None:
     made = build_submission("train-classifier", target, parameters, settings, run_id="r", labels=["team=care"])
     executors = made.spec["deploymentSpec"]["executors"]
+    training = executors.pop("exec-train-lora")["container"]
     assert {executor["container"]["image"] for executor in executors.values()} <= {
         f"registry.example.org/{name}" for name in EXTRA_BY_IMAGE
     }
-    accelerator = executors["exec-train-lora"]["container"]["resources"]["accelerator"]
-    assert accelerator["type"] == {"vertex": "NVIDIA_L4", "kubeflow": "nvidia.com/gpu"}[target]
+    assert {"vertex": "NVIDIA_L4", "kubeflow": "nvidia.com/gpu"}[target] in json.dumps(training)
     assert (made.run_id, made.display_name, made.labels) == ("r", "Train classifier: tickets", {"team": "care"})
     assert (made.caching, made.fail_fast, made.experiment) == (True, True, "")
     assert len(made.manifests) == {"vertex": 0, "kubeflow": 1}[target]
@@ -90,13 +78,3 @@ def test_logical_names_are_no_images(settings: Settings, images: Path) -> None:
     images.write_text(json.dumps({name: name for name in EXTRA_BY_IMAGE}))
     with pytest.raises(InputError, match="is a logical name, which no registry has"):
         build_submission("convert", "vertex", {}, settings, run_id="r")
-
-
-@pytest.mark.parametrize("label", ["team", "=x", "Team=x", "team=Care", "1=x", "a=" + "b" * 64, "tunelane-run=x"])
-def test_a_label_that_is_none_is_refused(label: str) -> None:
-    with pytest.raises(InputError, match=r"--label|found by"):
-        parse_labels([label])
-
-
-def test_the_last_of_two_labels_of_one_name_counts() -> None:
-    assert parse_labels(["a=1", "b=", "a=2"]) == {"a": "2", "b": ""}

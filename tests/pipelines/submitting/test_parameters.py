@@ -21,11 +21,11 @@ def test_every_parameter_has_a_value_and_the_pipeline_s_own_base_model(settings:
 def test_settings_are_outranked_by_the_config_and_that_by_assignments(
     settings: Settings, assigned: Assigned, tmp_path: Path
 ) -> None:
-    settings = settings.model_copy(update={"registry_uri": "https://one"})
+    settings = settings.model_copy(update={"registry_uri": "gs://one/registry"})
     (tmp_path / "run.yaml").write_text("rows: 5\nepochs: 3\n")
     assignments = assigned(registry_uri=None, rows="7")
     found = cluster_parameters("train-classifier", config="run.yaml", assignments=assignments, settings=settings)
-    assert (found["registry_uri"], found["rows"], found["epochs"]) == ("https://one", 7, 3)
+    assert (found["registry_uri"], found["rows"], found["epochs"]) == ("gs://one/registry", 7, 3)
 
 
 @pytest.mark.parametrize(
@@ -42,13 +42,15 @@ def test_settings_are_outranked_by_the_config_and_that_by_assignments(
         ({"base_model": "here"}, r"base_model is a path"),
         ({"base_model": "sample://minilm"}, r"base_model is a sample .*tunelane samples fetch minilm.*gs://BUCKET"),
         ({"data": "sample://sentiment"}, r"data is a sample"),
-        ({"registry_uri": None}, r"registry sqlite:.* is a file of this machine.*--set registry_uri=https://MLFLOW"),
-        ({"registry_uri": "sqlite+pysqlite:////data/registry.db"}, r"is a file of this machine"),
-        ({"registry_uri": "file:///data/mlruns"}, r"is a file of this machine"),
-        ({"registry_uri": "./mlruns"}, r"is a file of this machine"),
-        ({"deployment_uri": None}, r"deployment local:.* is on this machine.*--set deployment_uri=URI"),
-        ({"deployment_uri": "local:/data/deployments"}, r"is on this machine"),
-        ({"registry_uri": "postgresql://u:pa55@db/mlflow"}, r"registry_uri has a password in it \(postgresql://u:\*\*\*@"),
+        ({"registry_uri": None}, r"registry sqlite:.* is none that a cluster reaches.*--set registry_uri=gs://BUCKET/PATH"),
+        ({"registry_uri": "file:///data/mlruns"}, r"is none that a cluster reaches"),
+        ({"registry_uri": "./mlruns"}, r"is none that a cluster reaches"),
+        ({"registry_uri": "https://mlflow.example.org"}, r"is none that a cluster reaches"),
+        ({"registry_uri": "postgresql://u:pa55@db/mlflow"}, r"postgresql://u:\*\*\*@db/mlflow is none that a cluster"),
+        ({"deployment_uri": None}, r"deployment local:.* is none that a cluster.*--set deployment_uri=gs://BUCKET/PATH"),
+        ({"deployment_uri": "local:/data/deployments"}, r"is none that a cluster reaches"),
+        ({"data": "https://u:pa55@host/rows.csv"}, r"data has a password in it \(https://u:\*\*\*@"),
+        ({"data": "https://host/rows.csv?token=pa55"}, r"data has a password in it \(https://host/rows.csv\?token=\*\*\*"),
         ({"minimum_f1": "1.5"}, r"minimum_f1|macro-F1"),
         ({"rows": "many"}, r"'rows' wants a whole number"),
         ({"rowz": "1"}, r"No parameter 'rowz'. Did you mean 'rows'"),
@@ -73,7 +75,8 @@ def test_what_a_cluster_cannot_use_is_refused(
         {"base_model": "gs://bucket/model"},
         {"base_model": "microsoft/mpnet-base"},
         {"text_field": "note/body"},
-        {"registry_uri": "postgresql://mlflow@db:5432/mlflow"},
+        {"registry_uri": "gs://models/registry", "deployment_uri": "gs://models/deployments"},
+        {"registry_uri": "projects/p/secrets/registry/versions/1"},
     ],
     ids=str,
 )
