@@ -14,7 +14,7 @@ def deploy(package: Input[Model], model_name: str, model_version: str, deploymen
         package: The model package.
         model_name: The registry's name for the model.
         model_version: Its version in the registry.
-        deployment_uri: Where to: local:/absolute/directory.
+        deployment_uri: Where to: local:/absolute/directory or gs://BUCKET/PATH.
     """
     from pathlib import Path
 

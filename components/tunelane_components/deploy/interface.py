@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tunelane_serving.deployment import ActiveRevision
 from tunelane_serving.errors import TunelaneError
 
 
@@ -48,4 +49,8 @@ class Deployer(Protocol):
 
     def roll_back(self, revision: Revision) -> None:
         """Take an unconfirmed revision away; whoever serves keeps serving."""
+        ...
+
+    def active(self, model: str) -> ActiveRevision | None:
+        """The revision of a model that serves, or None before the first one."""
         ...

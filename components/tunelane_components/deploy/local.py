@@ -1,28 +1,16 @@
 """Deployment on this machine: a directory that a running server follows."""
 
-import os
-import re
-import select
 import shutil
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tunelane_components.deploy.interface import Revision, SmokeReport, SmokeTestFailed
-from tunelane_components.deploy.smoke import ask_goldens
+from tunelane_components.deploy.interface import Revision, SmokeReport
+from tunelane_components.deploy.trial import try_package
 from tunelane_components.registry.interface import require_model_name
 from tunelane_serving.deployment import ActiveRevision, read_active, revision_path, write_active
-from tunelane_serving.errors import ContractError
 from tunelane_serving.files import locked
-from tunelane_serving.package import put_package, read_manifest, verify
-
-_LISTENING = re.compile(rb"listening on (http://\S+)\n")
-# The server finishes the requests it has before it ends.
-_STOP_TIMEOUT_S = 8.0
+from tunelane_serving.package import put_package, verify
 
 
 class LocalDeployer:
@@ -53,19 +41,8 @@ class LocalDeployer:
         Raises:
             SmokeTestFailed: the server does not start in time, or does not answer as the package says it must.
         """
-        package = revision_path(self._deployment(revision), revision.digest)
-        deadline_s = time.monotonic() + self._smoke_timeout_s
-        try:
-            manifest = read_manifest(package, expected_digest=revision.digest)
-        except ContractError as error:
-            raise SmokeTestFailed(f"The deployed revision is broken: {error}") from error
-        with tempfile.TemporaryFile() as log:
-            try:
-                with running_server(package, revision.digest, log.fileno(), deadline_s) as url:
-                    return ask_goldens(url, manifest, revision.digest, deadline_s=deadline_s)
-            except SmokeTestFailed as error:
-                last_words = _last_line(log.fileno())
-                raise SmokeTestFailed(f"{error} The server said: {last_words}" if last_words else str(error)) from error
+        package = revision_path(self._deployment(revision.model), revision.digest)
+        return try_package(package, revision.digest, timeout_s=self._smoke_timeout_s)
 
     def confirm(self, revision: Revision) -> None:
         """Make the revision the one that serves; a server that follows the deployment takes it up.
@@ -85,54 +62,22 @@ class LocalDeployer:
             if package.is_dir() and (active is None or active.digest != revision.digest):
                 shutil.rmtree(package)
 
-    def _deployment(self, revision: Revision) -> Path:
-        require_model_name(revision.model)
-        return self._root / revision.model
+    def active(self, model: str) -> ActiveRevision | None:
+        """The revision that serves, or None before the first one.
+
+        Raises:
+            InputError: the model's name cannot be used.
+            ContractError: what says so is broken.
+        """
+        return read_active(self._deployment(model))
+
+    def _deployment(self, model: str) -> Path:
+        require_model_name(model)
+        return self._root / model
 
     @contextmanager
     def _turn(self, revision: Revision) -> Iterator[Path]:
         """Give the deployment's directory while no other run changes it: two can bring the same digest at once."""
-        deployment = self._deployment(revision)
+        deployment = self._deployment(revision.model)
         with locked(deployment / ".lock"):
             yield deployment
-
-
-@contextmanager
-def running_server(package: Path, digest: str, log: int, deadline_s: float) -> Iterator[str]:
-    """Run the server on `package`; gives its URL. Its stderr goes to the file descriptor `log`."""
-    command = [sys.executable, "-m", "tunelane_serving.server"]
-    # Serverless: what the smoke test asks is kept nowhere.
-    arguments = ["--package", str(package), "--expected-digest", digest, "--port", "0", "--mode", "serverless"]
-    # In the parent's process group: what kills a run's group takes the server along.
-    process = subprocess.Popen(  # noqa: S603 - this interpreter, a module of ours
-        [*command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
-    )
-    with process:
-        try:
-            yield _address(process, deadline_s)
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _address(process: subprocess.Popen[bytes], deadline_s: float) -> str:
-    """Wait for the line in which the server says where it listens."""
-    assert process.stdout is not None  # noqa: S101 - it was asked for
-    said = b""
-    while not (found := _LISTENING.search(said)):
-        waited_out = not select.select([process.stdout], [], [], max(deadline_s - time.monotonic(), 0))[0]
-        if waited_out:
-            raise SmokeTestFailed("The server was not ready in time.")
-        chunk = os.read(process.stdout.fileno(), 4096)
-        if not chunk:
-            raise SmokeTestFailed("The server did not start.")
-        said += chunk
-    return found.group(1).decode()
-
-
-def _last_line(log: int) -> str:
-    content = os.pread(log, os.fstat(log).st_size, 0).decode(errors="replace").strip()
-    return content.rpartition("\n")[2]

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tunelane_components.bucket import SCHEME
+from tunelane_components.deploy.bucket import BucketDeployer
 from tunelane_components.deploy.interface import Deployer
 from tunelane_components.deploy.local import LocalDeployer
 from tunelane_serving.errors import InputError
@@ -10,11 +12,16 @@ _LOCAL = "local:"
 
 
 def open_deployer(uri: str) -> Deployer:
-    """Give the deployer at `uri`: `local:/absolute/directory`.
+    """Give the deployer at `uri`: `local:/absolute/directory` or `gs://BUCKET/PATH`.
 
     Raises:
         InputError: no deployment is supported under that scheme, or the directory is relative.
     """
+    if uri.startswith(SCHEME):
+        return BucketDeployer(uri)
     if not uri.startswith(_LOCAL) or not Path(uri.removeprefix(_LOCAL)).is_absolute():
-        raise InputError(f"Deployment {uri!r} is not supported. Set deployment_uri to local:/absolute/directory.")
+        raise InputError(
+            f"Deployment {uri!r} is not supported. Set deployment_uri to local:/absolute/directory, or to "
+            "gs://BUCKET/PATH."
+        )
     return LocalDeployer(Path(uri.removeprefix(_LOCAL)))

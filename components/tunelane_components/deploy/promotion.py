@@ -6,6 +6,9 @@ from tunelane_components.deploy.interface import Deployer, Revision, SmokeReport
 from tunelane_components.registry.interface import ChampionMoved, Registry
 from tunelane_serving.errors import TunelaneError
 
+# Each is a whole run that ended in these milliseconds.
+_MOST_MOVES = 10
+
 
 def smoke_or_roll_back(deployer: Deployer, revision: Revision) -> SmokeReport:
     """Smoke-test a deployed revision, and take it away where it fails.
@@ -49,6 +52,21 @@ def confirm_champion(
         deployer.confirm(revision)
     except (TunelaneError, OSError) as error:
         _take_back(registry, revision, expected_version, error)
+    _let_successors_serve(registry, deployer, revision)
+
+
+def _let_successors_serve(registry: Registry, deployer: Deployer, revision: Revision) -> None:
+    """Where the champion was moved on while `revision` was put to serve, let that one serve.
+
+    Without this, of two runs on two machines the slower could put its own to serve after the faster one's successor.
+    Whoever writes last looks at the champion afterwards, so the last to serve is the last champion.
+    """
+    for _ in range(_MOST_MOVES):
+        champion = registry.champion(revision.model)
+        if champion is None or champion.digest == revision.digest:
+            return
+        revision = Revision(champion.name, champion.version, champion.digest)
+        deployer.confirm(revision)
 
 
 def _take_back(registry: Registry, revision: Revision, expected_version: str | None, error: Exception) -> NoReturn:

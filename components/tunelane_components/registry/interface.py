@@ -30,7 +30,8 @@ class ModelVersion:
 class RegisteredVersion:
     """A version as the registry lists it.
 
-    `digest` is empty where another tool registered it. `package` is where the package lies. `tags` are all that it has.
+    `digest` is empty where another tool registered it. `package` is where the package lies, a path or a gs:// URI.
+    `tags` are all that it has.
     """
 
     name: str
@@ -38,7 +39,7 @@ class RegisteredVersion:
     digest: str
     registered_at: datetime
     is_champion: bool
-    package: Path
+    package: str
     tags: Mapping[str, str]
 
 

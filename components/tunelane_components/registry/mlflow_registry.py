@@ -19,7 +19,8 @@ from typing import Any
 
 import msgspec
 
-from tunelane_components.registry.interface import ChampionMoved, ModelVersion, RegisteredVersion, require_model_name
+from tunelane_components.registry.interface import ModelVersion, RegisteredVersion, require_model_name
+from tunelane_components.registry.succession import LONGEST_SUCCESSION, moved, require_champion
 from tunelane_serving.errors import InputError, TunelaneError
 from tunelane_serving.files import locked
 from tunelane_serving.package import package_digest, put_package, read_manifest
@@ -28,7 +29,6 @@ _CHAMPION = "champion"
 _DIGEST_TAG = "tunelane.digest"
 _TAXONOMY_TAG = "tunelane.taxonomy_digest"
 _SUCCESSION_TAG = "tunelane.succession"
-_LONGEST_SUCCESSION = 100
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SQLITE_HEADER = b"SQLite format 3\0"
 
@@ -150,17 +150,13 @@ class MlflowRegistry:
         require_model_name(name)
         with self._client() as client:
             current = _champion_version(client, name)
-            if current != expected:
-                raise ChampionMoved(
-                    f"The champion of {name!r} moved from {_spoken(expected)} to {_spoken(current)} while this run was "
-                    "going; nothing was changed. Run again to be compared with it."
-                )
+            require_champion(name, current, expected)
             if to is not None:
                 _require_version(client, name, to)
             elif current is None:
                 return
             # Before the alias: whoever is killed between the two leaves one that `_succession` makes whole again.
-            _write_succession(client, name, _moved(_succession(client, name), current, to))
+            _write_succession(client, name, moved(_succession(client, name), current, to))
             if to is not None:
                 client.set_registered_model_alias(name, _CHAMPION, to)
             else:
@@ -189,7 +185,7 @@ class MlflowRegistry:
             digest=digest,
             registered_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
             is_champion=str(found.version) == champion,
-            package=self._package_path(digest) if digest else Path(str(found.source)),
+            package=str(self._package_path(digest)) if digest else str(found.source),
             tags=dict(found.tags),
         )
 
@@ -286,14 +282,6 @@ def _champion_version(client: Any, name: str) -> str | None:
     return str(version) if version is not None else None
 
 
-def _moved(succession: Sequence[str], champion: str | None, to: str | None) -> list[str]:
-    """The succession after the champion moves on to a new version, back to one that stands in it, or away to nobody."""
-    if to is None:
-        return [version for version in succession if version != champion]
-    earlier = succession[: succession.index(to)] if to in succession else succession
-    return [*earlier, to]
-
-
 def _succession(client: Any, name: str) -> list[str]:
     """The succession as it is written, put right by the alias, which alone says who is champion.
 
@@ -302,7 +290,7 @@ def _succession(client: Any, name: str) -> list[str]:
     """
     written = _written_succession(client, name)
     champion = _champion_version(client, name)
-    return written if champion is None else _moved(written, champion, champion)
+    return written if champion is None else moved(written, champion, champion)
 
 
 def _written_succession(client: Any, name: str) -> list[str]:
@@ -323,7 +311,7 @@ def _written_succession(client: Any, name: str) -> list[str]:
 
 def _write_succession(client: Any, name: str, succession: Sequence[str]) -> None:
     client.set_registered_model_tag(
-        name, _SUCCESSION_TAG, msgspec.json.encode(succession[-_LONGEST_SUCCESSION:]).decode()
+        name, _SUCCESSION_TAG, msgspec.json.encode(succession[-LONGEST_SUCCESSION:]).decode()
     )
 
 
@@ -352,7 +340,3 @@ def _model_version(found: Any) -> ModelVersion:
             f"Move the alias {_CHAMPION!r} to a version that was."
         )
     return ModelVersion(found.name, str(found.version), found.tags[_DIGEST_TAG], found.tags.get(_TAXONOMY_TAG, ""))
-
-
-def _spoken(version: str | None) -> str:
-    return f"version {version}" if version is not None else "nobody"

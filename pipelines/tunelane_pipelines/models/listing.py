@@ -1,4 +1,4 @@
-"""What there is to know of the models: from the registry, the deployments on this machine and the records of runs."""
+"""What there is to know of the models: from the registry, the deployments and the records of runs."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,16 +6,19 @@ from pathlib import Path
 
 import msgspec
 
+from tunelane_components.bucket import SCHEME
+from tunelane_components.deploy.interface import Deployer
+from tunelane_components.deploy.open import open_deployer
 from tunelane_components.registry.interface import RegisteredVersion, Registry
 from tunelane_components.registry.open import open_registry
+from tunelane_components.registry.packages import manifest_at
 from tunelane_pipelines.nearest import no_such
 from tunelane_pipelines.runs.journal import Journal
 from tunelane_pipelines.runs.masking import mask
 from tunelane_pipelines.runs.record import read_record
-from tunelane_pipelines.settings import LOCAL, Settings, local_deployment
-from tunelane_serving.deployment import read_active
+from tunelane_pipelines.settings import LOCAL, Settings
 from tunelane_serving.errors import ContractError, InputError
-from tunelane_serving.package import Manifest, read_manifest
+from tunelane_serving.package import Manifest
 
 _RUN_TAG = "tunelane.run_id"
 _F1_TAG = "tunelane.macro_f1"
@@ -35,7 +38,7 @@ class VersionSummary(msgspec.Struct, frozen=True):
 
 
 class ModelSummary(msgspec.Struct, frozen=True):
-    """One model: its versions, the newest first, and the digest that is deployed on this machine ("" for none)."""
+    """One model: its versions, the newest first, and the digest that is deployed ("" for none)."""
 
     name: str
     versions: tuple[VersionSummary, ...]
@@ -48,7 +51,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
 
     @property
     def deployed(self) -> str:
-        """Whether the champion is what serves here: "yes", "no", or "behind" where another version is."""
+        """Whether the champion is what serves: "yes", "no", or "behind" where another version is."""
         if self.champion is None or not self.active_digest:
             return "no"
         return "yes" if self.active_digest == self.champion.digest else "behind"
@@ -56,9 +59,9 @@ class ModelSummary(msgspec.Struct, frozen=True):
 
 def list_models(settings: Settings) -> list[ModelSummary]:
     """Every model in the registry; none where there is no registry yet, which is not made."""
-    registry = open_registry(settings.registry_uri)
+    registry, deployer = open_registry(settings.registry_uri), _deployer(settings)
     runs = runs_by_package(settings.root)
-    return [_summary(settings, registry, name, runs) for name in registry.names()]
+    return [_summary(registry, deployer, name, runs) for name in registry.names()]
 
 
 def find_model(settings: Settings, name: str) -> ModelSummary:
@@ -73,7 +76,7 @@ def find_model(settings: Settings, name: str) -> ModelSummary:
         raise InputError(no_models(settings))
     if name not in known:
         raise InputError(no_such("model", name, known))
-    return _summary(settings, registry, name, runs_by_package(settings.root))
+    return _summary(registry, _deployer(settings), name, runs_by_package(settings.root))
 
 
 def find_version(model: ModelSummary, version: str) -> VersionSummary:
@@ -99,8 +102,9 @@ def manifest_of(version: VersionSummary) -> Manifest:
     Raises:
         ContractError: the package is missing or broken.
         DigestMismatch: it is not what was registered.
+        InputError, TunelaneError: the bucket that it lies in cannot be read.
     """
-    return read_manifest(Path(version.package), expected_digest=version.digest or None)
+    return manifest_at(version.package, version.digest)
 
 
 def no_models(settings: Settings) -> str:
@@ -125,9 +129,13 @@ def runs_by_package(root: Path) -> dict[str, str]:
     return made
 
 
-def _summary(settings: Settings, registry: Registry, name: str, runs: Mapping[str, str]) -> ModelSummary:
-    is_local = settings.deployment_uri.startswith(LOCAL)
-    active = read_active(local_deployment(settings, name)) if is_local else None
+def _deployer(settings: Settings) -> Deployer | None:
+    """Where models are deployed; None for what cannot be asked, since the models can be listed all the same."""
+    return open_deployer(settings.deployment_uri) if settings.deployment_uri.startswith((LOCAL, SCHEME)) else None
+
+
+def _summary(registry: Registry, deployer: Deployer | None, name: str, runs: Mapping[str, str]) -> ModelSummary:
+    active = deployer.active(name) if deployer is not None else None
     versions = tuple(_version(version, runs) for version in registry.versions(name))
     return ModelSummary(name, versions, active.digest if active is not None else "")
 
@@ -140,7 +148,7 @@ def _version(found: RegisteredVersion, runs: Mapping[str, str]) -> VersionSummar
         registered_at=found.registered_at,
         macro_f1=_macro_f1(found.tags),
         run_id=found.tags.get(_RUN_TAG) or runs.get(found.digest, ""),
-        package=str(found.package),
+        package=found.package,
         tags=found.tags,
     )
 

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import typer
 
-from tunelane_pipelines.display.highlights import short
 from tunelane_pipelines.display.rows import print_rows
 from tunelane_pipelines.models.listing import (
     ModelSummary,
@@ -21,7 +20,8 @@ from tunelane_pipelines.models.listing import (
     no_models,
 )
 from tunelane_pipelines.models.rollback import plan_rollback, roll_back
-from tunelane_pipelines.settings import Settings, local_deployment
+from tunelane_pipelines.runs.advice import short
+from tunelane_pipelines.settings import Settings, place_of
 from tunelane_serving.errors import InputError
 from tunelane_serving.package import Manifest, VariantParity
 
@@ -84,7 +84,7 @@ def print_rollback(settings: Settings, name: str, to: str, *, is_agreed: bool) -
     rows = [
         ("Champion", f"version {target.version} of {name}, instead of version {champion.version}"),
         ("Digest", target.digest),
-        ("Deployed", f"{short(local_deployment(settings, name))}; a server that follows it changes over now"),
+        ("Deployed", f"{_place(place_of(settings, name))}; a server that follows it changes over now"),
     ]
     print_rows(rows, is_plain=not sys.stdout.isatty())
     return True
@@ -148,9 +148,14 @@ def _version_rows(model: ModelSummary, version: VersionSummary) -> list[tuple[st
     if version.run_id:
         rows.append(("Run", version.run_id))
     rows.append(("Registered", f"{version.registered_at.astimezone():%Y-%m-%d %H:%M}"))
-    rows.append(("Package", str(short(Path(version.package)))))
+    rows.append(("Package", _place(version.package)))
     rows.append(("Digest", version.digest))
     return rows
+
+
+def _place(place: str) -> str:
+    """A path as it is shortest, or a URI."""
+    return place if "://" in place else str(short(Path(place)))
 
 
 def _manifest_rows(manifest: Manifest) -> list[tuple[str, str]]:

@@ -6,10 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tunelane_components.deploy import local
+from tunelane_components.deploy import trial
 from tunelane_components.deploy.interface import Revision, SmokeTestFailed
-from tunelane_components.deploy.local import LocalDeployer, running_server
+from tunelane_components.deploy.local import LocalDeployer
 from tunelane_components.deploy.smoke import ask_goldens
+from tunelane_components.deploy.trial import running_server
 from tunelane_serving.deployment import ActiveRevision, read_active, revision_path
 from tunelane_serving.errors import ContractError, DigestMismatch, InputError
 from tunelane_serving.package import package_digest, read_manifest, verify
@@ -146,7 +147,7 @@ def test_a_server_that_listens_and_never_answers_fails_in_time_and_is_gone_even_
     is_alive: Callable[[Path], bool],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(local, "_STOP_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(trial, "_STOP_TIMEOUT_S", 0.3)
     pid = replace_server(
         "import socket; signal.signal(signal.SIGTERM, signal.SIG_IGN); s = socket.create_server(('127.0.0.1', 0))\n"
         "print(f'listening on http://127.0.0.1:{s.getsockname()[1]}', flush=True); time.sleep(600)"

@@ -130,3 +130,27 @@ def test_where_the_champion_cannot_be_moved_back_the_error_says_who_it_is(
     with pytest.raises(TunelaneError, match=r"the registry still names it champion, .*No space left"):
         confirm_champion(Cut(database), LocalDeployer(root), revision, expected_version=None)
     assert champion_and_active(registry, deployment) == ("1", None)
+
+
+def test_a_champion_that_was_moved_on_meanwhile_is_the_one_that_serves(
+    registry: MlflowRegistry,
+    root: Path,
+    deployer: LocalDeployer,
+    deployment: Path,
+    package: Path,
+    challenger: Path,
+    register: Register,
+) -> None:
+    first, second = register(package), register(challenger)
+    deployer.deploy(first, package)
+    deployer.deploy(second, challenger)
+
+    class Slow(LocalDeployer):
+        def confirm(self, revision: Revision) -> None:
+            if revision == first:
+                # The faster run takes both of its steps between those of this one.
+                confirm_champion(registry, deployer, second, expected_version="1")
+            super().confirm(revision)
+
+    confirm_champion(registry, Slow(root), first, expected_version=None)
+    assert champion_and_active(registry, deployment) == ("2", "2")

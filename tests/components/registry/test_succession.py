@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunelane_components.registry.mlflow_registry import MlflowRegistry, _moved
+from tunelane_components.registry.mlflow_registry import MlflowRegistry
+from tunelane_components.registry.succession import moved
 from tunelane_serving.errors import InputError
 
 
@@ -110,7 +111,7 @@ def test_a_succession_ends_with_the_champion_and_names_nobody_twice(moves: list[
     champion: str | None = None
     for to in moves:
         before = list(succession)
-        succession, champion = _moved(succession, champion, to), to
+        succession, champion = moved(succession, champion, to), to
         assert len(set(succession)) == len(succession)
         assert champion is None or succession[-1] == champion
         # Whoever is previous was champion before, and was not taken back since.
