@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cloud.bench.bench import Bench
-from tests.cloud.bench.pipeline_jobs import small_spec
+from tests.cloud.bench.specs import small_spec
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cloud.bench.bench import Bench
-from tests.cloud.kubeflow_api import FakeKubeflow
+from tests.cloud.kubeflow.installation import FakeKubeflow
 from tests.docs.pages import ROOT, blocks
 from tunelane_components.images import EXTRA_BY_IMAGE
 from tunelane_pipelines.cli import main as cli
@@ -56,13 +57,17 @@ def test_the_commands_for_vertex_run(
 ) -> None:
     monkeypatch.setattr(clock, "SystemClock", lambda: bench.clock)
     Path("profiles/prod.yaml").write_text(_VERTEX.replace("my-project", bench.project))
-    bench.storage.add_bucket(f"{bench.project}-tunelane", bench.region)
+    bucket = f"{bench.project}-tunelane"
+    bench.storage.add_bucket(bucket, bench.region)
+    bench.storage.write(f"gs://{bucket}/held_out.csv", b"text,label\n")
+    bench.quotas.limits["aiplatform.googleapis.com/custom_model_training_nvidia_l4_gpus", bench.region] = 1
     printed = {command: type_in(command.replace("my-project", bench.project)) for command in _commands("vertex")}
     request = json.loads(next(out for command, out in printed.items() if "--dry-run" in command))
     assert request["pipelineJob"]["runtimeConfig"]["parameterValues"]["rows"] == 500, "from the profile's data section"
-    (job,) = bench.vertex.jobs()
-    assert job.labels["environment"] == "prod"
-    assert "succeeded" in printed["tunelane runs list --profile prod"]
+    jobs = bench.vertex.jobs()
+    assert sorted(job.labels["tunelane-pipeline"] for job in jobs) == ["convert", "train-classifier"]
+    assert {job.labels["environment"] for job in jobs} == {"prod"}
+    assert "succeeded" in printed["tunelane runs list --refresh --profile prod"]
     methods = [call.method for call in bench.calls]
     for verb in ("Create", "Pause", "Resume", "Delete"):
         assert methods.count(f"{verb}Schedule") == 1
@@ -79,6 +84,26 @@ def test_the_commands_for_kubeflow_run(type_in: Callable[[str], str], monkeypatc
         for command in _commands("kubeflow"):
             type_in(command)
         assert len(fake.runs) == 1
+
+
+def test_the_readme_s_commands_print_what_it_says(
+    bench: Bench, type_in: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "SystemClock", lambda: bench.clock)
+    Path("profiles/prod.yaml").write_text(_VERTEX.replace("my-project", bench.project))
+    bench.storage.add_bucket(f"{bench.project}-tunelane", bench.region)
+    written = blocks(ROOT / "README.md")
+    at = next(number for number, block in enumerate(written) if "another test runs it on fakes" in block.note)
+    printed = "".join(map(type_in, written[at].commands)).replace(bench.project, "my-project")
+    said = _without_what_differs(written[at + 1].text)
+    assert set(said) <= set(_without_what_differs(printed))
+    assert len(said) == 4
+
+
+def _without_what_differs(text: str) -> list[str]:
+    """Lines with 0 for every digit and run ids without their random end, their columns one blank apart."""
+    plain = re.sub(r"(\d{8}-\d{6})-[0-9a-f]{4}", r"\1", text)
+    return [" ".join(re.sub(r"\d+", "0", line).split()) for line in plain.splitlines()]
 
 
 def test_every_such_block_is_one_of_tunelane_alone() -> None:

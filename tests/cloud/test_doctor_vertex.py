@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 
 from tests.cloud.bench.bench import Bench
+from tunelane_components.images import EXTRA_BY_IMAGE
 from tunelane_pipelines.cli import main as cli
 from tunelane_pipelines.doctor.check import Check
-from tunelane_pipelines.doctor.showing import check_targets
+from tunelane_pipelines.doctor.checking import check_targets
+from tunelane_pipelines.doctor.images import short_name
+from tunelane_pipelines.sections import DataSettings
 from tunelane_pipelines.settings import Settings, load_settings
 
 Found = Callable[..., dict[str, Check]]
+
+_GPUS = "aiplatform.googleapis.com/custom_model_training_nvidia_l4_gpus"
 
 
 @pytest.fixture
@@ -29,6 +34,7 @@ def settings(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
         "service_account": bench.service_account,
         "template_repository": bench.repository,
     }
+    bench.quotas.limits[_GPUS, bench.region] = 1
     return load_settings(gcp=gcp)
 
 
@@ -51,7 +57,7 @@ def test_where_all_is_well_every_check_says_so(bench: Bench, found: Found) -> No
     assert checks_and_levels == dict.fromkeys(
         (
             "gcp.encryption_key", "credentials", "pipelines API", "schedules API", "logging API", "bucket", "templates",
-            "permissions",
+            "permissions", "training machine",
         ),
         "ok",
     )  # fmt: skip
@@ -188,6 +194,8 @@ def test_the_command_ends_with_1_where_something_is_wrong(
 ) -> None:
     for name in ("project", "region", "pipeline_root"):
         monkeypatch.setenv(f"TUNELANE_GCP__{name.upper()}", getattr(settings.gcp, name))
+    Path("images.json").write_text(json.dumps({name: f"registry.example.org/{name}" for name in EXTRA_BY_IMAGE}))
+    monkeypatch.setenv("TUNELANE_IMAGES", "images.json")
     monkeypatch.setattr(sys, "argv", ["tunelane", "doctor", "--target", "vertex", "--json"])
     bench.faults.add("ListLogEntries", "disabled")
     with pytest.raises(SystemExit) as caught:
@@ -195,6 +203,131 @@ def test_the_command_ends_with_1_where_something_is_wrong(
     checks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert caught.value.code == 1
     assert [check["name"] for check in checks if check["level"] == "problem"] == ["logging API"]
+
+
+_DIGEST = f"sha256:{'0' * 64}"
+
+
+def _images(**changed: str) -> Path:
+    """A file of images that are kept by Artifact Registry, by digest."""
+    references = {
+        name: f"europe-west4-docker.pkg.dev/tunelane-test/images/{short_name(name)}@{_DIGEST}"
+        for name in EXTRA_BY_IMAGE
+    }
+    path = Path("images.json")
+    path.write_text(json.dumps(references | {f"tunelane/{name}:python3.11": value for name, value in changed.items()}))
+    return path
+
+
+def test_an_image_that_the_registry_does_not_have_is_a_problem(bench: Bench, settings: Settings) -> None:
+    kept = "https://europe-west4-docker.pkg.dev/tunelane-test/images"
+    for name in ("pipelines", "server", "deep/trainer"):
+        bench.registry.templates[kept, name, _DIGEST] = b""
+    bench.registry.tags[kept, "pipelines", "v1"] = _DIGEST
+    pipelines = "europe-west4-docker.pkg.dev/tunelane-test/images/pipelines:v1"
+    path = _images(pipelines=pipelines, server="docker.io/me/server:1")
+    checks = {check.name: check for check in check_targets(settings.model_copy(update={"images": path}), "vertex")}
+    assert checks["image trainer"].level == "problem"
+    assert "No image europe-west4-docker.pkg.dev/tunelane-test/images/trainer@sha256:" in checks["image trainer"].advice
+    assert checks["image pipelines"].level == "ok"
+    assert "image server" not in checks, "another registry is not asked"
+
+
+def test_a_registry_that_may_not_be_read_from_here_is_a_warning(bench: Bench, settings: Settings) -> None:
+    bench.faults.add("registry.get", "denied", skip=1)
+    found = list(check_targets(settings.model_copy(update={"images": _images()}), "vertex"))
+    levels = [check.level for check in found if check.name.startswith("image ")]
+    assert levels == ["warning", "problem", "problem"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "level"),
+    [
+        ("rows.csv", "ok"),
+        ("folder", "ok"),
+        ("folder/", "ok"),
+        ("folder/*.csv", "ok"),
+        ("rows", "problem"),
+        ("fold", "problem"),
+        ("other/*.csv", "problem"),
+    ],
+)
+def test_data_in_a_bucket_is_looked_for(uri: str, level: str, bench: Bench, settings: Settings) -> None:
+    for name in ("rows.csv", "folder/part.csv"):
+        bench.storage.write(f"gs://{bench.bucket}/{name}", b"text,label\n")
+    data = DataSettings(uri=f"gs://{bench.bucket}/{uri}")
+    checks = {check.name: check for check in check_targets(settings.model_copy(update={"data": data}), "vertex")}
+    assert checks["data.uri"].level == level
+    assert level == "ok" or f"There is nothing at gs://{bench.bucket}/{uri}" in checks["data.uri"].advice
+
+
+@pytest.mark.parametrize("name", ["registry_uri", "deployment_uri", "data.upload_root", "data.uri"])
+def test_a_bucket_of_another_region_is_a_problem_unless_it_is_allowed(
+    name: str, bench: Bench, settings: Settings
+) -> None:
+    bench.storage.add_bucket("far", "US-CENTRAL1")
+    bench.storage.write("gs://far/rows.csv", b"text,label\n")
+    uri = "gs://far/rows.csv"
+    section, _, field = name.rpartition(".")
+    update = {"data": DataSettings(**{field: uri})} if section else {field: uri}
+    changed = settings.model_copy(update=update)
+    check = {check.name: check for check in check_targets(changed, "vertex")}[name]
+    assert (check.level, "lies in us-central1" in check.advice) == ("problem", True)
+    allowed = settings.gcp.model_copy(update={"allow_other_regions": True})
+    changed = changed.model_copy(update={"gcp": allowed})
+    assert {check.name: check.level for check in check_targets(changed, "vertex")}[name] == "ok"
+
+
+def test_a_registry_in_a_bucket_is_asked_once_google_is_reached(
+    bench: Bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = settings.model_copy(update={"registry_uri": f"gs://{bench.bucket}/registry"})
+    registry = {check.name: check for check in check_targets(changed, "vertex")}["registry"]
+    assert (registry.level, registry.found) == ("info", "no models yet")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "nowhere.json")
+    assert "registry" not in {check.name for check in check_targets(changed, "vertex")}
+
+
+def test_data_that_may_not_be_seen_from_here_is_a_warning(bench: Bench, settings: Settings) -> None:
+    bench.faults.add("storage.objects.list", "denied")
+    data = DataSettings(uri=f"gs://{bench.bucket}/rows.csv")
+    checks = {check.name: check for check in check_targets(settings.model_copy(update={"data": data}), "vertex")}
+    assert checks["data.uri"].level == "warning"
+    assert "--role=roles/storage.objectViewer" in checks["data.uri"].advice
+
+
+@pytest.mark.parametrize(
+    ("content", "level"), [(b"labels: [a, b]", "ok"), (b"labels: [a, a]", "problem"), (b"{", "problem")]
+)
+def test_a_taxonomy_in_a_bucket_is_read(content: bytes, level: str, bench: Bench, settings: Settings) -> None:
+    uri = f"gs://{bench.bucket}/taxonomy.yaml"
+    bench.storage.write(uri, content)
+    data = DataSettings(taxonomy=uri)
+    checks = {check.name: check for check in check_targets(settings.model_copy(update={"data": data}), "vertex")}
+    assert checks["data.taxonomy"].level == level
+
+
+@pytest.mark.parametrize(
+    ("limit", "gcp", "gpu", "level"),
+    [
+        (1, {}, "l4", "ok"),
+        (-1, {"training_replicas": 8}, "l4", "ok"),
+        (0, {}, "l4", "problem"),
+        (1, {"training_replicas": 2}, "l4", "problem"),
+        (1, {"spot": True}, "l4", "problem"),
+        (1, {"region": "us-central1"}, "l4", "problem"),
+        (1, {}, "a100", "problem"),
+        (0, {}, "none", "ok"),
+    ],
+)
+def test_training_needs_a_quota_of_its_gpus_in_the_region(
+    limit: int, gcp: dict[str, object], gpu: str, level: str, bench: Bench, settings: Settings
+) -> None:
+    bench.quotas.limits[_GPUS, bench.region] = limit
+    changed = settings.model_copy(update={"gcp": settings.gcp.model_copy(update=gcp), "gpu": gpu})
+    check = {check.name: check for check in check_targets(changed, "vertex")}["training machine"]
+    assert check.level == level
+    assert level == "ok" or "Ask for more: https://console.cloud.google.com/iam-admin/quotas" in check.advice
 
 
 def test_without_a_target_only_the_form_is_looked_at(bench: Bench, settings: Settings) -> None:

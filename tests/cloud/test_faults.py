@@ -6,7 +6,7 @@ from google.api_core import exceptions
 from google.cloud import storage
 from google.protobuf import duration_pb2
 
-from tests.cloud.bench.faults import AFTERWARDS, KINDS, ON_OPERATIONS, Fault, matrix
+from tests.cloud.bench.faults import AFTERWARDS, KINDS, ON_CREATES, ON_OPERATIONS, Fault, matrix
 
 _ERRORS = {
     "429": exceptions.TooManyRequests,
@@ -135,7 +135,44 @@ def test_the_matrix_has_each_fitting_fault_at_every_call(create, bench, pipeline
     assert Fault("GetPipelineJob", "503", skip=1) in faults
     assert Fault("DeletePipelineJob", "partial") in faults
     assert Fault("GetPipelineJob", "partial") not in faults
-    assert len(faults) == 4 * len(KINDS) - 3 * len(ON_OPERATIONS)
+    assert Fault("CreatePipelineJob", "late") in faults
+    assert Fault("GetPipelineJob", "late") not in faults
+    assert len(faults) == 4 * len(KINDS) - 3 * len(ON_OPERATIONS) - 3 * len(ON_CREATES)
+
+
+@_over_both
+def test_a_call_may_arrive_when_its_caller_has_given_up(create, bench, pipeline_client, vertex_parent):
+    bench.faults.add("CreatePipelineJob", "late")
+    with pytest.raises(_ERRORS["dropped"]):
+        create()
+    seen = [len(list(pipeline_client.list_pipeline_jobs(parent=vertex_parent))) for _ in range(3)]
+    assert seen == [0, 0, 1]
+    assert bench.calls[0].is_carried_out
+
+
+def test_a_late_call_may_meet_what_came_before_it(create, bench):
+    bench.faults.add("CreatePipelineJob", "late")
+    with pytest.raises(exceptions.ServiceUnavailable):
+        create()
+    create()
+    bench.arrive()
+    assert len(bench.vertex.jobs()) == 1
+    assert bench.calls[0].outcome == "ALREADY_EXISTS"
+
+
+@_over_both
+def test_an_answer_may_not_say_what_was_made(create, bench):
+    bench.faults.add("CreatePipelineJob", "nameless")
+    assert create().name == ""
+    assert len(bench.vertex.jobs()) == 1
+
+
+def test_only_what_makes_something_may_be_late(create, bench, pipeline_client):
+    job = create()
+    bench.faults.add("GetPipelineJob", "late")
+    with pytest.raises(exceptions.Unknown):
+        pipeline_client.get_pipeline_job(name=job.name, retry=None)
+    assert "makes nothing" in bench.unknown.pop()
 
 
 @pytest.mark.parametrize("kind", ["429", "503", "denied", "dropped", "reply-lost"])

@@ -8,7 +8,7 @@ from google.cloud import storage
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
 from kfp.registry import RegistryClient
 
-from tests.cloud.bench.pipeline_jobs import small_spec
+from tests.cloud.bench.specs import small_spec
 
 
 @pytest.fixture

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 from kfp import Client
 from kfp_server_api import ApiException
+from urllib3.exceptions import HTTPError
 
-from tests.cloud.kubeflow_api import FakeKubeflow
-from tests.cloud.kubeflow_contract import operations
+from tests.cloud.kubeflow.contract import operations
+from tests.cloud.kubeflow.installation import FakeKubeflow
 
 _SPEC: dict[str, Any] = {
     "pipelineInfo": {"name": "small"},
@@ -24,6 +26,7 @@ _SPEC: dict[str, Any] = {
     "deploymentSpec": {"executors": {"exec-a": {"container": {"image": "i"}}}},
     "schemaVersion": "2.1.0",
 }
+_TOKEN = "open-sesame"  # noqa: S105 - the fake's
 _RUN = {"display_name": "run", "pipeline_spec": _SPEC, "runtime_config": {"parameters": {"text": "x"}}}
 _SCHEDULE = {**_RUN, "max_concurrency": "1", "mode": "ENABLE", "trigger": {"cron_schedule": {"cron": "0 30 3 * * *"}}}
 
@@ -202,3 +205,56 @@ def test_what_the_fake_does_not_know_is_not_pretended(client: Client, fake: Fake
     assert _refusal(lambda: client.archive_run(run.run_id))[0] == 501
     assert [call.operation for call in fake.calls] == ["create_run", "archive_run"]
     assert fake.calls[-1].status == 501
+
+
+def test_a_start_in_the_past_has_missed_runs_which_start_at_once(client: Client, fake: FakeKubeflow) -> None:
+    create = client.recurring_runs.recurring_run_service_create_recurring_run
+    start = (fake.clock.now() - timedelta(days=4)).isoformat()
+    trigger = {"cron_schedule": {"cron": "0 30 3 * * *", "start_time": start}}
+    for no_catchup, started in ((False, 4), (True, 1)):
+        create(recurring_run={**_SCHEDULE, "trigger": trigger, "max_concurrency": "10", "no_catchup": no_catchup})
+        assert len(fake.runs) == started
+        fake.reset()
+
+
+def test_a_name_may_be_given_to_two_runs(client: Client, fake: FakeKubeflow) -> None:
+    for _ in range(2):
+        client.runs.run_service_create_run(run=_RUN)
+        client.recurring_runs.recurring_run_service_create_recurring_run(recurring_run=_SCHEDULE)
+    assert (len(fake.runs), len(fake.recurring_runs)) == (2, 2)
+
+
+def test_a_call_may_arrive_when_its_caller_has_given_up(client: Client, fake: FakeKubeflow) -> None:
+    fake.faults = {0: "late"}
+    client.runs.api_client.rest_client.pool_manager.connection_pool_kw["retries"] = False
+    with pytest.raises(HTTPError):
+        client.runs.run_service_create_run(run=_RUN)
+    seen = [len(client.runs.run_service_list_runs().runs or []) for _ in range(3)]
+    assert seen == [0, 0, 1]
+    fake.calls.clear()
+    with pytest.raises(HTTPError):
+        client.runs.run_service_create_run(run=_RUN)
+    fake.clock.advance(timedelta(minutes=1))
+    assert len(client.runs.run_service_list_runs().runs) == 2
+
+
+def test_an_answer_may_not_say_what_was_made(client: Client, fake: FakeKubeflow) -> None:
+    fake.faults = {0: "nameless", 1: "nameless"}
+    assert client.runs.run_service_create_run(run=_RUN).run_id is None
+    assert len(client.runs.run_service_list_runs().runs) == 1
+
+
+def test_a_log_is_asked_for_by_the_pod_s_name(client: Client, fake: FakeKubeflow) -> None:
+    run = client.runs.run_service_create_run(run=_RUN).run_id
+    fake.workflows.logs[run, "pod"] = "line\n"
+
+    def read(pod: str) -> requests.Response:
+        return requests.get(f"{fake.host}/apis/v1alpha1/runs/{run}/nodes/{pod}/log", timeout=20)
+
+    assert (read("pod").text, read("pod").headers["content-type"]) == ("line\n", "text/plain")
+    assert read("other").status_code == 500
+    assert read("other").json()["error_message"] == f"Failed to read logs for run {run}"
+    fake.token = _TOKEN
+    assert read("pod").status_code == 403
+    fake.log_version = ""
+    assert read("pod").status_code == 404

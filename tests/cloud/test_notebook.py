@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cloud.bench.bench import Bench
-from tests.cloud.bench.pipeline_jobs import Step
+from tests.cloud.bench.steps import Step
 from tests.docs.pages import ROOT, blocks
 from tunelane_components.images import EXTRA_BY_IMAGE
 
@@ -42,6 +42,8 @@ def place(tmp_path: Path, bench: Bench) -> Path:
     images = {name: f"registry.example.org/{name}" for name in EXTRA_BY_IMAGE}
     (tmp_path / "images.json").write_text(json.dumps(images))
     bench.storage.add_bucket(f"{bench.project}-tunelane", bench.region)
+    bench.storage.write(f"gs://{bench.project}-tunelane/held_out.csv", b"text,label\n")
+    bench.quotas.limits["aiplatform.googleapis.com/custom_model_training_nvidia_l4_gpus", bench.region] = 1
     return tmp_path
 
 

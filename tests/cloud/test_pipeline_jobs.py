@@ -7,7 +7,8 @@ import pytest
 from google.api_core import exceptions
 from google.cloud.aiplatform_v1 import AcceleratorType, PipelineState, PipelineTaskDetail
 
-from tests.cloud.bench.pipeline_jobs import Step, failing, small_spec, succeeding
+from tests.cloud.bench.specs import small_spec
+from tests.cloud.bench.steps import Step, failing, succeeding
 
 _TaskState = PipelineTaskDetail.State
 _over_both = pytest.mark.parametrize("transport", ["grpc", "rest"])

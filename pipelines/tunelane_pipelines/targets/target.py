@@ -9,6 +9,9 @@ RemoteState = Literal["pending", "running", "succeeded", "failed", "cancelled"]
 TaskState = Literal["pending", "running", "succeeded", "failed", "skipped", "cancelled"]
 ScheduleState = Literal["active", "paused", "completed"]
 
+ENDED_STATES: tuple[RemoteState, ...] = ("succeeded", "failed", "cancelled")
+"""The states of a run that does not go on."""
+
 RUN_LABEL = "tunelane-run"
 """Label of every run that we submit; its value is our run id. A run is found again by it, and never sent twice."""
 
@@ -98,15 +101,20 @@ class Recurrence:
 
 @dataclass(frozen=True)
 class RemoteSchedule:
-    """A schedule as the service sees it. `started_runs` is None where the service does not count them."""
+    """A schedule as the service sees it.
+
+    Attributes:
+        run_id: the `RUN_LABEL` of the request that made it, by which it is told from another's of the same name.
+        started_runs: None where the service does not count them.
+    """
 
     resource: str
     name: str
+    run_id: str
     pipeline: str
     state: ScheduleState
     recurrence: Recurrence
     console_url: str
-    next_run_at: datetime | None = None
     last_run_at: datetime | None = None
     last_error: str = ""
     started_runs: int | None = None
@@ -119,18 +127,26 @@ class LogLine:
     time: datetime
     task: str
     text: str
-    severity: str = ""
 
 
 class RemoteTarget(Protocol):
     """A service that runs pipelines.
 
     Every method but `request` talks to it, and raises ServiceAway where it does not answer, and another error of
-    `targets.errors` where the answer is no. None repeats by itself: `retried` does, around what may be done twice,
-    which all of these may, `submit` and `create_schedule` included.
+    `targets.errors` where the answer is no. None repeats by itself: `retried` does, around what may be done twice.
+    That is everything but `submit` and `create_schedule` on a service that takes no id of ours: whoever repeats one
+    whose reply was lost looks for what it made first.
+
+    Attributes:
+        name: one of `TARGETS`.
+        service: which service it is, for people and to compare: "vertex PROJECT/REGION", "kubeflow HOST NAMESPACE". A
+            run and a schedule belong to one, and are asked for nowhere else.
+        takes_run_id: whether the service refuses a second run of one id, so that it can be sent again at once.
     """
 
     name: str
+    service: str
+    takes_run_id: bool
 
     def request(self, submission: Submission) -> dict[str, Any]:
         """Give the exact request that `submit` would send, as JSON. Talks to nobody."""
@@ -142,6 +158,10 @@ class RemoteTarget(Protocol):
 
     def submit(self, submission: Submission) -> RemoteRun:
         """Start a run. Where one with its id is there already, that one is given and nothing is started."""
+        ...
+
+    def file_run(self, resource: str, experiment: str) -> None:
+        """File a started run under an experiment, where the service does not do so by itself. May be done again."""
         ...
 
     def find(self, run_id: str) -> RemoteRun | None:

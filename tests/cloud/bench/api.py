@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from google.longrunning import operations_pb2
@@ -11,11 +12,21 @@ from google.protobuf import empty_pb2
 
 from tests.cloud.bench.contract import Method
 from tests.cloud.bench.errors import ApiError, Dropped, invalid
-from tests.cloud.bench.faults import AFTERWARDS, ON_OPERATIONS, Call, Faults, fault_error
+from tests.cloud.bench.faults import AFTERWARDS, ON_CREATES, ON_OPERATIONS, Call, Faults, fault_error, is_create
 from tests.cloud.bench.state import PROJECT, PROJECT_NUMBER, State, numbered
 
 _SLOW_S = 0.3
 _STUCK_POLLS = 3
+_LATE_CALLS = 2
+
+
+@dataclass
+class _Late:
+    """A call that is still under way when its caller has given up."""
+
+    call: Call
+    answer: Callable[[], Any]
+    calls_to_wait: int = _LATE_CALLS
 
 
 class Api:
@@ -29,6 +40,7 @@ class Api:
         self.calls: list[Call] = []
         self.unknown: list[str] = []
         self.faults = Faults()
+        self._late: list[_Late] = []
 
     def serve(self, *services: Any) -> None:
         """Put services behind the doors."""
@@ -37,6 +49,7 @@ class Api:
     def reset(self) -> None:
         self.calls = []
         self.unknown = []
+        self._late = []
         self.faults.clear()
 
     def call(self, method: Method, request: Any, door: str, host: str, metadata: Mapping[str, str]) -> Any:
@@ -52,6 +65,7 @@ class Api:
     def answered(self, call: Call, service: str, answer: Any) -> Any:
         """Answer a call by `answer()`, with its fault, and record it. The fakes of HTTP services come in here."""
         with self.lock:
+            self._carry_out_late()
             self.calls.append(call)
             kind = self.faults.take(call.method)
             call.fault = kind or ""
@@ -62,6 +76,11 @@ class Api:
             if error is not None and kind not in AFTERWARDS:
                 raise error
             if kind == "dropped":
+                raise Dropped
+            if kind in ON_CREATES and not is_create(call):
+                raise ValueError(f"{call.method} makes nothing that could be {kind}")
+            if kind == "late":
+                self._late.append(_Late(call, answer))
                 raise Dropped
             with self.lock:
                 if kind in ON_OPERATIONS and not call.gives_operation:
@@ -74,6 +93,9 @@ class Api:
                     self._state.delay_operation(response.name, _STUCK_POLLS)
             if kind == "reply-lost":
                 raise Dropped
+            if kind == "nameless":
+                call.outcome = "OK"
+                return type(response)()
             if error is not None:
                 raise error
         except ApiError as refusal:
@@ -89,6 +111,26 @@ class Api:
             raise ApiError("UNKNOWN", "Unknown error.") from mistake
         call.outcome = "OK"
         return response
+
+    def arrive(self) -> None:
+        """Carry out at once what is still under way."""
+        with self.lock:
+            for late in self._late:
+                late.calls_to_wait = 0
+            self._carry_out_late()
+
+    def _carry_out_late(self) -> None:
+        due = [late for late in self._late if late.calls_to_wait == 0]
+        self._late = [late for late in self._late if late not in due]
+        for late in self._late:
+            late.calls_to_wait -= 1
+        for late in due:
+            try:
+                late.answer()
+            except ApiError as refusal:
+                late.call.outcome = refusal.code
+            else:
+                late.call.is_carried_out = True
 
     def _answer(self, method: Method, request: Any, host: str, metadata: Mapping[str, str]) -> Any:
         self._check_bearer(metadata.get("authorization", ""))

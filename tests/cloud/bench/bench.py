@@ -14,10 +14,13 @@ from tests.cloud.bench.custom_jobs import CustomJobs
 from tests.cloud.bench.entries import Entries
 from tests.cloud.bench.faults import Call, Faults
 from tests.cloud.bench.grpc_door import GrpcDoor, Line
+from tests.cloud.bench.metadata import Metadata
 from tests.cloud.bench.models import Endpoints, Models
 from tests.cloud.bench.pipeline_jobs import PipelineJobs
 from tests.cloud.bench.projects import Projects
 from tests.cloud.bench.proxy import Proxy
+from tests.cloud.bench.quotas import HOST as QUOTAS_HOST
+from tests.cloud.bench.quotas import Quotas
 from tests.cloud.bench.registry import HOST, REPOSITORY, Registry
 from tests.cloud.bench.rest_door import Answer, Exchange, RestDoor, Transcoder
 from tests.cloud.bench.schedules import Schedules
@@ -37,6 +40,7 @@ class Bench:
         vertex: pipeline jobs.
         schedules: of pipeline jobs; the clock fires them.
         custom_jobs: what the tasks of pipeline jobs run as.
+        metadata: contexts of runs and experiments.
         logs: what the tasks wrote.
         registry: pipeline templates; `repository` is there.
         storage: buckets; `bucket` is there, in the region.
@@ -44,6 +48,7 @@ class Bench:
         models, endpoints: Vertex AI's registry, and what it serves.
         cloud_run: services and their revisions.
         secrets: versions of secrets.
+        quotas: how many GPUs the project may have; none, as a new one.
     """
 
     project = PROJECT
@@ -61,18 +66,21 @@ class Bench:
         self._api = Api(self.state, account.check)
         self.registry = Registry(self._api, account.check)
         self.secrets = SecretVersions(self._api, account.check)
+        self.quotas = Quotas(self._api, account.check)
         self.vertex = PipelineJobs(self.state, self.registry)
         self.schedules = Schedules(self.state, self.vertex)
         self.custom_jobs = CustomJobs(self.state)
+        self.metadata = Metadata(self.state)
         self.logs = Entries(self.state, self.vertex)
         self.projects = Projects()
         self.models = Models(self.state)
         self.endpoints = Endpoints(self.state, self.models)
         self.cloud_run = CloudRun(self.state)
         self._api.serve(self.vertex, self.schedules, self.custom_jobs, self.logs, self.projects)
-        self._api.serve(self.models, self.endpoints, self.cloud_run)
+        self._api.serve(self.models, self.endpoints, self.cloud_run, self.metadata)
         self.clock.next_due, self.clock.fire = self.schedules.next_due, self.schedules.fire
         self.vertex.when_ended = self.schedules.start_queued
+        self.vertex.show_context = self.metadata.show_run
         self.contract: Contract = read_contract()
         self.storage = Storage(self._api)
         self._transcoder = Transcoder(self.contract, self._api)
@@ -125,6 +133,10 @@ class Bench:
         """What was called and is not faked."""
         return self._api.unknown
 
+    def arrive(self) -> None:
+        """Carry out the calls with the fault `late` that are still under way."""
+        self._api.arrive()
+
     def called(self, method: str) -> list[object]:
         """Give the requests of a method, in order."""
         return [call.request for call in self.calls if call.method == method]
@@ -140,6 +152,7 @@ class Bench:
             self.projects,
             self.registry,
             self.secrets,
+            self.quotas,
             self.cloud_run,
         ):
             service.reset()
@@ -160,6 +173,8 @@ class Bench:
             return self.storage.answer(exchange)
         if HOST.fullmatch(exchange.host) or exchange.host == "artifactregistry.googleapis.com":
             return self.registry.answer(exchange)
+        if exchange.host == QUOTAS_HOST:
+            return self.quotas.answer(exchange)
         if exchange.host == "secretmanager.googleapis.com":
             return self.secrets.answer(exchange)
         return self._transcoder.answer(exchange)

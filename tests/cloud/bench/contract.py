@@ -19,6 +19,7 @@ SERVICES = (
     (AIPLATFORM, "job_service"),
     (AIPLATFORM, "model_service"),
     (AIPLATFORM, "endpoint_service"),
+    (AIPLATFORM, "metadata_service"),
     ("google.cloud.resourcemanager_v3", "projects"),
     ("google.cloud.run_v2", "services"),
     ("google.cloud.logging_v2", "logging_service_v2"),

@@ -41,7 +41,9 @@ class Entries:
     def write(self, job: str, task: str, text: str, severity: str = "INFO", as_json: bool = False) -> None:
         """Have a task of a pipeline job (id or name) write a line, now. `as_json`: as the payload's field `message`."""
         detail = next(found for found in self._jobs.job(job).job_detail.task_details if found.task_name == task)
-        custom_job = detail.executor_detail.container_detail.main_job
+        # What a launched job writes is not the launcher's.
+        main_job = detail.executor_detail.container_detail.main_job
+        custom_job = self._state.launched.get(main_job, main_job)
         entry: dict[str, Any] = {
             "log_name": f"projects/{PROJECT}/logs/workerpool0-0",
             "insert_id": f"{len(self._entries):08d}",

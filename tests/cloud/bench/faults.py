@@ -9,17 +9,23 @@ from tests.cloud.bench.errors import ApiError
 
 Kind = Literal[
     "429", "500", "503", "deadline", "deadline-after", "conflict", "denied", "disabled", "quota",
-    "slow", "dropped", "reply-lost", "partial", "stuck",
+    "slow", "dropped", "reply-lost", "partial", "stuck", "late", "nameless",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 ON_OPERATIONS = ("partial", "stuck")
 """Only methods that answer with a long-running operation can show these."""
 
-AFTERWARDS = ("deadline-after", "reply-lost")
+ON_CREATES = ("late", "nameless")
+"""Only methods that make something can show these: the line is cut and the call carried out after further ones, as if
+it had been under way so long; or the answer says yes, and not what was made."""
+
+AFTERWARDS = ("deadline-after", "reply-lost", "nameless")
 """The call is carried out, but its caller does not learn of it."""
 
-TRANSIENT = ("429", "500", "503", "deadline", "deadline-after", "slow", "dropped", "reply-lost", "stuck")
+TRANSIENT = (
+    "429", "500", "503", "deadline", "deadline-after", "slow", "dropped", "reply-lost", "stuck", "late", "nameless",
+)  # fmt: skip
 """The same call would do later on."""
 
 
@@ -98,10 +104,21 @@ def matrix(calls: Iterable[Call], kinds: Iterable[Kind] = KINDS) -> list[Fault]:
     seen: Counter[str] = Counter()
     faults = []
     for call in calls:
-        fitting = [kind for kind in kinds if call.gives_operation or kind not in ON_OPERATIONS]
+        fitting = [kind for kind in kinds if _fits(kind, call)]
         faults += [Fault(call.method, kind, skip=seen[call.method]) for kind in fitting]
         seen[call.method] += 1
     return faults
+
+
+def _fits(kind: Kind, call: Call) -> bool:
+    if kind in ON_OPERATIONS:
+        return call.gives_operation
+    return kind not in ON_CREATES or is_create(call)
+
+
+def is_create(call: Call) -> bool:
+    """Whether a call makes something and answers with it."""
+    return call.method.startswith("Create") and not call.gives_operation
 
 
 def fault_error(kind: str, service: str, method: str, project: str, resource: str = "") -> ApiError | None:
@@ -155,6 +172,8 @@ def permission(service: str, method: str) -> str:
     """
     if "." in method:  # storage.objects.insert
         return method.replace(".insert", ".create").replace(".patch", ".update")
+    if method == "AddContextChildren":
+        return f"{service}.contexts.addContextChildren"
     verb = next((verb for verb in _VERBS if method.startswith(verb)), "")
     noun = method.removeprefix(verb) or "operations"
     plural = noun if noun.endswith("s") else f"{noun}s"

@@ -15,7 +15,7 @@ from google.cloud import aiplatform_v1
 from google.protobuf import empty_pb2
 
 from tests.cloud.bench.errors import ApiError, invalid, not_found
-from tests.cloud.bench.pipeline_jobs import check_labels
+from tests.cloud.bench.request_rules import check_labels
 from tests.cloud.bench.state import State, check_etag, listed, merged, numbered
 
 _DEFAULT = "default"

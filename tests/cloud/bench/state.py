@@ -34,6 +34,8 @@ class State:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.resources: dict[str, Any] = {}
+        self.launched: dict[str, str] = {}
+        """Custom jobs that launchers made, by the custom jobs that those run as."""
         self._operations: dict[str, _Running] = {}
         self.operation_polls = 1
         """How often an operation is seen undone."""
@@ -41,6 +43,7 @@ class State:
 
     def reset(self) -> None:
         self.resources.clear()
+        self.launched.clear()
         self._operations.clear()
         self.operation_polls = 1
         self._last_id = 7_000_000_000_000_000_000

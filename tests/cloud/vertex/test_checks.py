@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.cloud.bench.bench import Bench
 from tests.cloud.bench.faults import Kind
-from tunelane_pipelines.settings import GcpSettings
+from tunelane_pipelines.sections import GcpSettings
 from tunelane_pipelines.targets.errors import NoSuchResource, NotAllowed, RegionMismatch, ServiceAway, TunelaneError
 from tunelane_pipelines.targets.target import Submission
 from tunelane_pipelines.targets.vertex.target import VertexTarget
@@ -70,6 +71,64 @@ def test_storage_that_is_away_is_said_to_be(
     with pytest.raises(ServiceAway):
         target.check(submission)
     assert len(bench.calls) == 1, "the client did not try again by itself"
+
+
+def _reading(submission: Submission, **parameters: str) -> Submission:
+    return replace(submission, parameters=dict(parameters))
+
+
+def test_each_bucket_of_the_parameters_is_looked_at_once(
+    bench: Bench, target: VertexTarget, submission: Submission
+) -> None:
+    bench.storage.add_bucket("data-ew4", "EUROPE-WEST4")
+    bench.storage.add_bucket("around", "EU")
+    asked = _reading(
+        submission,
+        data="gs://data-ew4/a.csv",
+        test_data="gs://data-ew4/b.csv",
+        registry_uri="gs://around/registry",
+        upload_root=f"gs://{bench.bucket}/data",
+        base_model="sentence-transformers/all-MiniLM-L6-v2",
+        deployment_uri="https://example.com/gs://not-a-bucket",
+    )
+    target.check(asked)
+    assert [call.request["path"].rsplit("/", 1)[1] for call in bench.calls] == [bench.bucket, "data-ew4", "around"]
+
+
+def test_data_elsewhere_is_refused_with_the_parameters_that_name_it(
+    bench: Bench, target: VertexTarget, submission: Submission
+) -> None:
+    bench.storage.add_bucket("far", "US-CENTRAL1")
+    with pytest.raises(RegionMismatch) as raised:
+        target.check(_reading(submission, data="gs://far/a.csv", taxonomy="gs://far/labels.yaml"))
+    assert str(raised.value) == (
+        "gs://far (parameters data, taxonomy) lies in us-central1, and runs go to europe-west4. Use a bucket in "
+        "europe-west4, or set gcp.allow_other_regions to let data cross regions."
+    )
+
+
+def test_data_elsewhere_is_fine_where_the_settings_allow_it(
+    bench: Bench, gcp: GcpSettings, submission: Submission
+) -> None:
+    bench.storage.add_bucket("far", "US-CENTRAL1")
+    allowing = gcp.model_copy(update={"allow_other_regions": True})
+    VertexTarget(allowing).check(_reading(submission, data="gs://far/a.csv"))
+    with pytest.raises(RegionMismatch):
+        VertexTarget(allowing.model_copy(update={"pipeline_root": "gs://far/runs"})).check(submission)
+
+
+def test_data_whose_place_may_not_be_asked_for_is_left_to_the_tasks(
+    bench: Bench, target: VertexTarget, submission: Submission
+) -> None:
+    bench.storage.add_bucket("someone-elses", "US-CENTRAL1")
+    bench.faults.add("storage.buckets.get", "denied", skip=1)
+    target.check(_reading(submission, data="gs://someone-elses/a.csv"))
+    assert bench.faults.unused() == []
+
+
+def test_data_in_no_bucket_is_named_with_its_parameter(target: VertexTarget, submission: Submission) -> None:
+    with pytest.raises(NoSuchResource, match=r"No bucket gs://nowhere, which is in parameter data\."):
+        target.check(_reading(submission, data="gs://nowhere/a.csv"))
 
 
 def test_a_key_elsewhere_is_refused_without_asking(bench: Bench, gcp: GcpSettings, submission: Submission) -> None:

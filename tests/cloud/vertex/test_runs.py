@@ -8,8 +8,8 @@ import pytest
 
 from tests.cloud.bench.bench import Bench
 from tests.cloud.bench.faults import Kind
-from tests.cloud.bench.pipeline_jobs import Step, failing, succeeding
-from tunelane_pipelines.settings import GcpSettings
+from tests.cloud.bench.steps import Step, failing, succeeding
+from tunelane_pipelines.sections import GcpSettings
 from tunelane_pipelines.targets.errors import (
     NoSuchResource,
     NotAllowed,
@@ -105,7 +105,7 @@ def test_a_second_submission_of_a_run_starts_nothing(
     assert len(bench.vertex.jobs()) == 1
 
 
-@pytest.mark.parametrize("kind", ["reply-lost", "deadline-after"])
+@pytest.mark.parametrize("kind", ["reply-lost", "deadline-after", "nameless"])
 def test_a_lost_reply_starts_no_second_run(
     kind: Kind, bench: Bench, target: VertexTarget, submission: Submission
 ) -> None:
@@ -118,6 +118,18 @@ def test_a_lost_reply_starts_no_second_run(
     assert found is not None
     assert target.submit(submission).resource == found.resource
     assert len(bench.vertex.jobs()) == 1
+
+
+def test_a_submission_that_arrives_late_starts_no_second_run(
+    bench: Bench, target: VertexTarget, submission: Submission
+) -> None:
+    bench.faults.add("CreatePipelineJob", "late")
+    with pytest.raises(ServiceAway) as raised:
+        target.submit(submission)
+    assert raised.value.is_reply_lost
+    run = retried(lambda: target.submit(submission), bench.clock)
+    bench.arrive()
+    assert [job.name for job in bench.vertex.jobs()] == [run.resource]
 
 
 def test_a_service_that_keeps_silent_is_not_waited_for_without_end(

@@ -7,6 +7,7 @@ import pytest
 
 from tests.cloud.bench.bench import Bench
 from tunelane_pipelines.targets.errors import NoSuchResource, Refused, ServiceAway
+from tunelane_pipelines.targets.retrying import retried
 from tunelane_pipelines.targets.target import Recurrence, Submission
 from tunelane_pipelines.targets.vertex.target import VertexTarget
 
@@ -18,7 +19,7 @@ def test_a_schedule_lives_its_whole_life(bench: Bench, target: VertexTarget, sub
     assert (made.name, made.pipeline, made.state, made.recurrence.cron) == ("nightly", "small", "active", "0 3 * * *")
     assert made.recurrence.time_zone == "Europe/Berlin"
     assert (made.started_runs, made.last_run_at, made.last_error) == (0, None, "")
-    assert made.next_run_at is not None and made.next_run_at > bench.clock.now()
+    assert made.run_id == submission.run_id
     assert made.console_url.endswith(f"/schedules/{made.resource.rpartition('/')[2]}?project={bench.project}")
 
     target.pause_schedule(made.resource)
@@ -65,6 +66,30 @@ def test_a_creation_whose_reply_was_lost_makes_no_second_schedule(
 ) -> None:
     bench.faults.add("CreateSchedule", "reply-lost")
     with pytest.raises(ServiceAway) as raised:
+        target.create_schedule("nightly", submission, _NIGHTLY)
+    assert raised.value.is_reply_lost
+    target.create_schedule("nightly", submission, _NIGHTLY)
+    assert len(bench.schedules.schedules()) == 1
+
+
+def test_a_creation_that_arrives_late_is_the_caller_s_to_look_for(
+    bench: Bench, target: VertexTarget, submission: Submission
+) -> None:
+    bench.faults.add("CreateSchedule", "late")
+    with pytest.raises(ServiceAway) as raised:
+        target.create_schedule("nightly", submission, _NIGHTLY)
+    assert raised.value.is_reply_lost
+    assert len(bench.called("CreateSchedule")) == 1, "one request a call"
+    # The broken connection may take the next call with it.
+    assert retried(lambda: list(target.schedules()), bench.clock) == []
+    bench.arrive()
+    [schedule] = target.schedules()
+    assert (schedule.name, schedule.run_id) == ("nightly", submission.run_id)
+
+
+def test_an_answer_without_a_name_is_a_lost_reply(bench: Bench, target: VertexTarget, submission: Submission) -> None:
+    bench.faults.add("CreateSchedule", "nameless")
+    with pytest.raises(ServiceAway, match="has no name") as raised:
         target.create_schedule("nightly", submission, _NIGHTLY)
     assert raised.value.is_reply_lost
     target.create_schedule("nightly", submission, _NIGHTLY)

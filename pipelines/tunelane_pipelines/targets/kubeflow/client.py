@@ -6,7 +6,7 @@ import warnings
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tunelane_pipelines.settings import KubeflowSettings
+from tunelane_pipelines.sections import KubeflowSettings
 from tunelane_pipelines.targets.errors import NotAllowed
 from tunelane_serving.errors import InputError
 
@@ -20,8 +20,16 @@ _READ_TIMEOUT_S = 60.0
 # finds to ~/.config/kfp/context.json. With a name it does neither; every call below names its own namespace.
 _NO_QUESTIONS = "named-in-each-call"
 
+# What makes another each time, as the service takes no id of ours, and the field that has its own: where the answer was
+# lost, the call must not simply be sent again. Every other may be.
+_CREATES = {"create_run": "run_id", "create_recurring_run": "recurring_run_id"}
+
 # With this variable and no token given as text kfp.Client opens a browser to sign in.
 _SIGN_IN = "KF_PIPELINES_IAP_OAUTH2_CLIENT_ID"
+
+
+class NoSuchRoute(Exception):
+    """An installation has no such route."""
 
 
 class Api:
@@ -47,27 +55,82 @@ class Api:
         self.host = settings.host.rstrip("/")
         self._settings = settings
         self._timeouts_s = (_CONNECT_TIMEOUT_S, read_timeout_s)
+        # Those that have not been found to be missing.
+        self._log_versions = ["v2beta1", "v1alpha1"]
 
     def call(self, service: str, verb: str, **arguments: Any) -> Any:
         """Call `<service>_service_<verb>` of the generated client; arguments that are None are left out.
 
         Raises:
-            ServiceAway: there is no answer, or one that says to try again.
+            ServiceAway: there is no answer, or one that says to try again. `is_reply_lost` where a run or a recurring
+                run may have been made all the same, an answer that cannot be read or has no id included.
             InputError: one of `targets.errors`: the answer is no.
         """
         client = self._client
-        from tunelane_pipelines.targets.kubeflow.errors import RAISED, in_words, web_page
+        from tunelane_pipelines.targets.kubeflow.errors import RAISED, in_words, unclear, web_page
 
         given = {name: value for name, value in arguments.items() if value is not None}
         api = getattr(client, f"{service}s")
         send = getattr(api, f"{service}_service_{verb}")
+        doing = verb.replace("_", " ")
         try:
             answer = send(_request_timeout=self._timeouts_s, **given)
         except RAISED as error:
-            raise in_words(error, self.host, self._settings.namespace, verb.replace("_", " ")) from error
-        if "json" not in (api.api_client.last_response.getheader("content-type") or ""):
+            raise in_words(error, self.host, self._settings.namespace, doing, creates=verb in _CREATES) from error
+        is_json = "json" in (api.api_client.last_response.getheader("content-type") or "")
+        if verb in _CREATES and not (is_json and getattr(answer, _CREATES[verb])):
+            raise unclear(self.host, doing)
+        if not is_json:
             raise web_page(self.host)
         return answer
+
+    def log(self, run_id: str, pod: str) -> str | None:
+        """Give what a pod of a run wrote; None where the pod and its archived log are gone.
+
+        The server has a route for it beside its services, so that the generated client does not know it; it takes the
+        name of the pod, and answers with text. Releases up to 2.17 have it under v1alpha1, later ones under v2beta1:
+        https://github.com/kubeflow/pipelines/blob/master/backend/src/apiserver/main.go,
+        https://github.com/kubeflow/pipelines/blob/master/backend/src/apiserver/server/run_log_server.go and
+        https://github.com/kubeflow/pipelines/blob/master/frontend/server/app.ts
+
+        Raises:
+            NoSuchRoute: this installation does not have it, or a proxy before it lets nothing through.
+            ServiceAway: there is no answer, or one that says to try again.
+            InputError: one of `targets.errors`: the answer is no.
+        """
+        for version in tuple(self._log_versions):
+            try:
+                return self._log(version, run_id, pod)
+            except NoSuchRoute:
+                self._log_versions.remove(version)
+        raise NoSuchRoute
+
+    def _log(self, version: str, run_id: str, pod: str) -> str | None:
+        api_client = self._client.runs.api_client
+        from tunelane_pipelines.targets.kubeflow.errors import RAISED, in_words, is_gone_log, is_gone_text, is_no_route
+
+        try:
+            answer = api_client.call_api(
+                f"/apis/{version}/runs/{{run_id}}/nodes/{{node_id}}/log",
+                "GET",
+                {"run_id": run_id, "node_id": pod},
+                header_params={"Accept": "text/plain"},
+                auth_settings=["Bearer"],
+                _preload_content=False,
+                _request_timeout=self._timeouts_s,
+            )
+            content: bytes = answer.data
+        except RAISED as error:
+            if is_gone_log(error):
+                return None
+            if is_no_route(error):
+                raise NoSuchRoute from error
+            raise in_words(error, self.host, self._settings.namespace, "read the log") from error
+        # A page for people: the user interface stands before the server, and lets only its own calls through.
+        if "html" in answer.headers.get("content-type", ""):
+            raise NoSuchRoute
+        text = content.decode(errors="replace")
+        return None if is_gone_text(text) else text
 
     @cached_property
     def _client(self) -> "Client":

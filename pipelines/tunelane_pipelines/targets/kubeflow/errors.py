@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import urllib3.exceptions
-from kfp_server_api.exceptions import ApiException  # type: ignore[import-untyped]
+from kfp_server_api.exceptions import ApiException
 
 from tunelane_pipelines.targets.errors import NoSuchResource, NotAllowed, Refused, ServiceAway
 from tunelane_serving.errors import InputError, TunelaneError
@@ -12,6 +12,7 @@ from tunelane_serving.errors import InputError, TunelaneError
 _MAX_WORDS = 400
 _AWAY = {429, 500, 502, 503, 504}
 _SURELY_NOT_DONE = {429, 503}
+_LOG_ERROR = "error_message"
 
 RAISED = (
     ApiException,
@@ -27,7 +28,7 @@ RAISED = (
 """What a call of the client can raise."""
 
 
-def in_words(error: Exception, host: str, namespace: str, doing: str) -> TunelaneError:
+def in_words(error: Exception, host: str, namespace: str, doing: str, *, creates: bool = False) -> TunelaneError:
     """Give what to raise instead of an error of the client.
 
     Args:
@@ -35,16 +36,45 @@ def in_words(error: Exception, host: str, namespace: str, doing: str) -> Tunelan
         host: URL of the installation.
         namespace: the user's; empty for an installation without users.
         doing: what was asked for, as in "list runs".
+        creates: whether something new is made each time, so that it matters that an answer was lost.
     """
     if isinstance(error, AttributeError | UnicodeDecodeError) and isinstance(error.__context__, ApiException):
         error = error.__context__
     if isinstance(error, ApiException):
-        return _of_answer(error, host, namespace, doing)
+        return _of_answer(error, host, namespace, doing, creates=creates)
     if isinstance(error, urllib3.exceptions.HTTPError):
-        return _of_connection(error, host)
+        return _of_connection(error, host, creates=creates)
     if isinstance(error, OSError):
         return InputError(f"Cannot read {error.filename}: {error.strerror}. Check kubeflow.token_file.")
+    if creates:
+        return unclear(host, doing)
     return Refused(f"{host} gave an answer to '{doing}' that is not understood ({_line(error)}). Check its version.")
+
+
+def unclear(host: str, doing: str) -> ServiceAway:
+    """Give what to raise where something may have been made, and the answer does not say what."""
+    return ServiceAway(
+        f"{host} gave an answer to '{doing}' that does not name what it made. Try again.", is_reply_lost=True
+    )
+
+
+def is_gone_log(error: Exception) -> bool:
+    """Whether the route for logs says that it can read neither a pod nor an archive: it has one status for all.
+
+    Its errors have fields of their own. A run that it does not know is said in the same way.
+    https://github.com/kubeflow/pipelines/blob/master/backend/src/apiserver/server/run_log_server.go
+    """
+    return isinstance(error, ApiException) and error.status == 500 and _is_log_route(error)
+
+
+def is_gone_text(text: str) -> bool:
+    """Whether a log is that same error, which earlier releases give with the status of a log."""
+    return _LOG_ERROR in text and _LOG_ERROR in _read(text)
+
+
+def is_no_route(error: Exception) -> bool:
+    """Whether nobody serves the route for logs."""
+    return isinstance(error, ApiException) and error.status in (404, 405, 501)
 
 
 def web_page(host: str) -> NotAllowed:
@@ -52,12 +82,12 @@ def web_page(host: str) -> NotAllowed:
     return NotAllowed(f"{host} asks to sign in, or is no Kubeflow Pipelines API. Check kubeflow.host and the token.")
 
 
-def _of_answer(error: ApiException, host: str, namespace: str, doing: str) -> TunelaneError:
+def _of_answer(error: ApiException, host: str, namespace: str, doing: str, *, creates: bool) -> TunelaneError:
     status, words = error.status or 0, _words(error)
     if status in _AWAY:
         return ServiceAway(
             f"Kubeflow at {host} could not {doing} ({status}: {words}). Try again.",
-            is_reply_lost=status not in _SURELY_NOT_DONE,
+            is_reply_lost=creates and status not in _SURELY_NOT_DONE,
             retry_after_s=_retry_after_s(error),
         )
     if status == 0:
@@ -76,17 +106,22 @@ def _of_answer(error: ApiException, host: str, namespace: str, doing: str) -> Tu
     return Refused(f"Kubeflow refuses to {doing}: {words}. Correct what it names.")
 
 
-def _of_connection(error: urllib3.exceptions.HTTPError, host: str) -> TunelaneError:
+def _of_connection(error: urllib3.exceptions.HTTPError, host: str, *, creates: bool) -> TunelaneError:
     if isinstance(error, urllib3.exceptions.LocationValueError):
         return InputError(f"{host} is no URL: {_line(error)}. Set kubeflow.host, as in https://HOST/pipeline.")
     if isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError):
         return ServiceAway(f"Cannot connect to {host}. Check kubeflow.host and the network.")
-    return ServiceAway(f"The connection to {host} broke before the answer. Try again.", is_reply_lost=True)
+    return ServiceAway(f"The connection to {host} broke before the answer. Try again.", is_reply_lost=creates)
 
 
 def _words(error: ApiException) -> str:
     """The service's own words, in one line without a full stop."""
-    return _line(_body(error).get("message") or error.reason or "no reason given")
+    body = _body(error)
+    return _line(body.get("message") or body.get(_LOG_ERROR) or error.reason or "no reason given")
+
+
+def _is_log_route(error: ApiException) -> bool:
+    return _LOG_ERROR in _body(error)
 
 
 def _is_api(error: ApiException) -> bool:
@@ -95,9 +130,13 @@ def _is_api(error: ApiException) -> bool:
 
 
 def _body(error: ApiException) -> dict[str, Any]:
+    return _read(error.body)
+
+
+def _read(text: str | None) -> dict[str, Any]:
     try:
-        body = json.loads(error.body)
-    except (TypeError, ValueError):
+        body = json.loads(text or "")
+    except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from tunelane_pipelines.targets.kubeflow.logs import log_command
 from tunelane_pipelines.targets.target import (
+    ENDED_STATES,
     RUN_LABEL,
     Recurrence,
     RemoteRun,
@@ -15,6 +16,7 @@ from tunelane_pipelines.targets.target import (
     ScheduleState,
     TaskState,
 )
+from tunelane_pipelines.targets.walking import container_tasks
 
 # https://www.kubeflow.org/docs/components/pipelines/reference/api/kubeflow-pipeline-api-spec/ (v2beta1RuntimeState)
 _RUN_STATES: dict[str, RemoteState] = {
@@ -37,7 +39,6 @@ _TASK_STATES: dict[str, TaskState] = {
     "SKIPPED": "skipped",
     "CANCELED": "cancelled",
 }
-_ENDED = {"succeeded", "failed", "cancelled"}
 
 _FIRST_YEAR = 2000
 """A time that has not come yet is given as 1970."""
@@ -53,11 +54,11 @@ def run_of(run: Any, host: str, namespace: str) -> RemoteRun:
         resource=run.run_id,
         run_id=run.display_name if is_ours else "",
         display_name=_title(run.description) if is_ours else run.display_name,
-        pipeline=pipeline_of(run.pipeline_spec),
+        pipeline=_pipeline(run),
         state=state,
         created_at=run.created_at or datetime.fromtimestamp(0, UTC),
         console_url=f"{host}/#/runs/details/{run.run_id}",
-        ended_at=_time(run.finished_at) if state in _ENDED else None,
+        ended_at=_time(run.finished_at) if state in ENDED_STATES else None,
         error=_run_error(run, state, tasks),
         tasks=tasks,
         schedule=run.recurring_run_id or "",
@@ -74,7 +75,8 @@ def schedule_of(recurring: Any, host: str, time_zone: str, now: datetime) -> Rem
     return RemoteSchedule(
         resource=recurring.recurring_run_id,
         name=recurring.display_name,
-        pipeline=pipeline_of(recurring.pipeline_spec),
+        run_id=read_marks(recurring.description).get(RUN_LABEL, ""),
+        pipeline=_pipeline(recurring),
         state=state,
         recurrence=recurrence,
         console_url=f"{host}/#/recurringrun/details/{recurring.recurring_run_id}",
@@ -106,18 +108,18 @@ def read_marks(description: str | None) -> dict[str, str]:
     return {name: value for name, equals, value in (line.partition("=") for line in lines) if equals}
 
 
-def pipeline_of(spec: Any) -> str:
-    """Read a pipeline's name from its spec as it was sent, alone or beside a platform's."""
-    return str(_pipeline_spec(spec).get("pipelineInfo", {}).get("name", ""))
+def pipeline_spec_of(run: Any) -> dict[str, Any]:
+    """Read the spec of a run or a recurring run as it was sent, alone or beside a platform's."""
+    content = run.pipeline_spec if isinstance(run.pipeline_spec, dict) else {}
+    return content.get("pipeline_spec", content)  # type: ignore[no-any-return]
+
+
+def _pipeline(run: Any) -> str:
+    return str(pipeline_spec_of(run).get("pipelineInfo", {}).get("name", ""))
 
 
 def _title(description: str | None) -> str:
     return (description or "").partition("\n")[0]
-
-
-def _pipeline_spec(spec: Any) -> dict[str, Any]:
-    content = spec if isinstance(spec, dict) else {}
-    return content.get("pipeline_spec", content)  # type: ignore[no-any-return]
 
 
 def _parameters(run: Any) -> dict[str, Any]:
@@ -137,8 +139,8 @@ def _tasks(run: Any, state: RemoteState, namespace: str) -> Iterator[RemoteTask]
     details = (run.run_details.task_details or []) if run.run_details else []
     if not run.run_details:
         return
-    unknown: TaskState = "skipped" if state in _ENDED else "pending"
-    for name in _task_names(_pipeline_spec(run.pipeline_spec)):
+    unknown: TaskState = "skipped" if state in ENDED_STATES else "pending"
+    for name, _ in container_tasks(pipeline_spec_of(run)):
         detail = next((detail for detail in reversed(details) if detail.display_name == name), None)
         if detail is None:
             yield RemoteTask(name, unknown)
@@ -151,21 +153,6 @@ def _tasks(run: Any, state: RemoteState, namespace: str) -> Iterator[RemoteTask]
             ended_at=_time(detail.end_time),
             error=_task_error(detail, details, run.run_id, namespace) if task_state == "failed" else "",
         )
-
-
-def _task_names(spec: dict[str, Any]) -> Iterator[str]:
-    """Every task with a container, in whichever branch."""
-    components = spec.get("components", {})
-
-    def below(dag: dict[str, Any]) -> Iterator[str]:
-        for name, task in dag.get("tasks", {}).items():
-            component = components.get(task.get("componentRef", {}).get("name", ""), {})
-            if "dag" in component:
-                yield from below(component["dag"])
-            else:
-                yield name
-
-    return below(spec.get("root", {}).get("dag", {}))
 
 
 def _task_error(detail: Any, details: list[Any], run_id: str, namespace: str) -> str:

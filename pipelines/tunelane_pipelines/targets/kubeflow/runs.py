@@ -1,12 +1,11 @@
 """Runs: what is sent to start one, and how one is found again. Runs have no labels here: the name is our run id."""
 
-import copy
 import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from tunelane_pipelines.settings import KubeflowSettings
+from tunelane_pipelines.sections import KubeflowSettings
 from tunelane_pipelines.targets.errors import Refused
 from tunelane_pipelines.targets.kubeflow.client import Api
 from tunelane_pipelines.targets.kubeflow.reading import written_marks
@@ -38,7 +37,8 @@ def what_runs(submission: Submission, settings: KubeflowSettings) -> dict[str, A
         # The DAGs that Kubeflow makes have Argo's failFast, and no field of the API turns it off:
         # https://github.com/kubeflow/pipelines/blob/master/backend/src/v2/compiler/argocompiler/dag.go
         raise Refused("Kubeflow ends a run with its first failed task. Leave --fail-slow out, or submit to Vertex AI.")
-    spec: dict[str, Any] = submission.spec if submission.caching else _without_caching(submission.spec)
+    # Nothing that is compiled for Kubeflow may be cached, whether the submission would have it or not.
+    spec: dict[str, Any] = submission.spec
     if submission.manifests:
         platform: dict[str, Any] = {}
         for manifest in submission.manifests:
@@ -47,7 +47,10 @@ def what_runs(submission: Submission, settings: KubeflowSettings) -> dict[str, A
     runtime: dict[str, Any] = {"parameters": submission.parameters}
     if settings.pipeline_root:
         runtime["pipeline_root"] = settings.pipeline_root
-    return {"pipeline_spec": spec, "runtime_config": runtime}
+    body: dict[str, Any] = {"pipeline_spec": spec, "runtime_config": runtime}
+    if settings.service_account:
+        body["service_account"] = settings.service_account
+    return body
 
 
 def experiment_body(name: str, settings: KubeflowSettings) -> dict[str, Any]:
@@ -124,11 +127,3 @@ def _listed(api: Api, namespace: str, matching: str) -> Iterator[Any]:
 def _equal(key: str, value: str) -> str:
     """A filter as the API takes it: https://github.com/kubeflow/pipelines/blob/master/backend/api/v2beta1/filter.proto."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "string_value": value}]})
-
-
-def _without_caching(spec: dict[str, Any]) -> dict[str, Any]:
-    changed = copy.deepcopy(spec)
-    for component in (changed.get("root", {}), *changed.get("components", {}).values()):
-        for task in component.get("dag", {}).get("tasks", {}).values():
-            task.pop("cachingOptions", None)
-    return changed

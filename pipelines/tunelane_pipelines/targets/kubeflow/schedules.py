@@ -4,14 +4,16 @@ The API has no call that changes one: https://www.kubeflow.org/docs/components/p
 kubeflow-pipeline-api-spec/. So an update makes another of the same name, disabled, whose description says which one it
 replaces and whether that was enabled; disables the old one; enables the new one; and deletes the old one. At no time
 are both enabled. As long as both are there the update is unfinished, and the next verb on the schedule settles it: it
-is carried to its end where the new one is enabled, else taken back.
+is carried to its end where the new one is enabled, else taken back. Whatever else was made of one request, because an
+answer was lost and the call was carried out late, belongs to the same schedule and goes with that.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from tunelane_pipelines.settings import KubeflowSettings
+from tunelane_pipelines.sections import KubeflowSettings
 from tunelane_pipelines.targets.errors import NoSuchResource, Refused
 from tunelane_pipelines.targets.kubeflow.client import Api
 from tunelane_pipelines.targets.kubeflow.reading import read_marks, recurrence_of, written_marks
@@ -32,16 +34,17 @@ _MAX_CONCURRENCY = 10
 
 
 class Schedule(NamedTuple):
-    """A `V2beta1RecurringRun` of ours, and the other one while an update is unfinished: the newer, or the older."""
+    """A `V2beta1RecurringRun` of ours, and others of the same request, which are to go."""
 
     kept: Any
-    other: Any | None = None
+    others: tuple[Any, ...] = ()
 
 
 def create(api: Api, settings: KubeflowSettings, name: str, submission: Submission, recurrence: Recurrence) -> Any:
     """Make a recurring run; where one of that name and run id is there, give that one.
 
     Raises:
+        ServiceAway: the service does not answer; `is_reply_lost` where it may have made one all the same.
         InputError: another schedule has the name; or it cannot be done here.
     """
     fields = {**what_runs(submission, settings), **_when(recurrence, settings.time_zone)}
@@ -62,15 +65,22 @@ def create(api: Api, settings: KubeflowSettings, name: str, submission: Submissi
 
 
 def all_schedules(api: Api, settings: KubeflowSettings) -> Iterator[Schedule]:
-    """Give every schedule of ours."""
-    found = {one.recurring_run_id: one for one in _ours(api, settings)}
-    newer_by_older = {older: one for one in found.values() if (older := _replaced(one)) in found}
-    for resource, one in found.items():
-        newer = newer_by_older.get(resource)
-        if newer is not None and newer.status == _ENABLED:
-            yield Schedule(newer, other=one)
-        elif newer is not None or _replaced(one) not in found:
-            yield Schedule(one, other=newer)
+    """Give every schedule of ours.
+
+    Of those that were made of one request that is the one that starts runs, or if none does, the one that another is to
+    replace, or the oldest.
+    """
+    by_request: dict[tuple[str, str], list[Any]] = {}
+    for one in _ours(api, settings):
+        by_request.setdefault((one.display_name, read_marks(one.description)[RUN_LABEL]), []).append(one)
+    for made in by_request.values():
+        yield _schedule(made)
+
+
+def _schedule(made: list[Any]) -> Schedule:
+    ids = {one.recurring_run_id for one in made}
+    kept, *others = sorted(made, key=lambda one: (one.status != _ENABLED, _replaced(one) in ids, one.created_at))
+    return Schedule(kept, tuple(others))
 
 
 def named(api: Api, settings: KubeflowSettings, name: str) -> Schedule:
@@ -80,7 +90,8 @@ def named(api: Api, settings: KubeflowSettings, name: str) -> Schedule:
         NoSuchResource: there is none.
     """
     for schedule in all_schedules(api, settings):
-        ids = {one.recurring_run_id for one in schedule if one} | {_replaced(one) for one in schedule if one}
+        made = (schedule.kept, *schedule.others)
+        ids = {one.recurring_run_id for one in made} | {_replaced(one) for one in made}
         if name == schedule.kept.display_name or name in ids:
             return schedule
     raise NoSuchResource(f"No schedule {name} at {api.host}. See: tunelane schedule list --target kubeflow.")
@@ -111,16 +122,21 @@ def resume(api: Api, settings: KubeflowSettings, resource: str, *, catch_up: boo
     _enable(api, found, enabled=True)
 
 
-def update(api: Api, settings: KubeflowSettings, resource: str, recurrence: Recurrence) -> Any:
-    """Give the recurring run that takes the place of this one; it has another id.
+def update(api: Api, settings: KubeflowSettings, resource: str, recurrence: Recurrence, now: datetime) -> Any:
+    """Give the recurring run that takes the place of this one; it has another id, and a start that is not in the past.
+
+    One that was never run counts from its start, and not from when it was made, so that what the old one has run since
+    then would be due again: https://github.com/kubeflow/pipelines/blob/master/backend/src/crd/controller/
+    scheduledworkflow/util/cron_schedule.go (`getEffectiveLastJobTime`).
 
     Raises:
         NoSuchResource: it is not there.
         Refused: it cannot be done here.
     """
-    fields = _when(recurrence, settings.time_zone)
+    starts_at = max(recurrence.starts_at, now) if recurrence.starts_at else None
+    fields = _when(replace(recurrence, starts_at=starts_at), settings.time_zone)
     old = _settled(api, settings, resource)
-    if recurrence_of(old, settings.time_zone) == _as_kept(recurrence):
+    if _as_kept(recurrence_of(old, settings.time_zone), now) == _as_kept(recurrence, now):
         return old
     is_enabled = old.status == _ENABLED
     marks = {**read_marks(old.description), _REPLACES: old.recurring_run_id, _WAS_ENABLED: str(is_enabled)}
@@ -133,6 +149,8 @@ def update(api: Api, settings: KubeflowSettings, resource: str, recurrence: Recu
         "runtime_config": {name: value for name, value in old.runtime_config.to_dict().items() if value is not None},
         **fields,
     }
+    if old.service_account:
+        body["service_account"] = old.service_account
     new = api.call("recurring_run", "create_recurring_run", recurring_run=body)
     if is_enabled:
         _enable(api, old, enabled=False)
@@ -147,20 +165,23 @@ def delete(api: Api, settings: KubeflowSettings, resource: str) -> None:
         schedule = named(api, settings, resource)
     except NoSuchResource:
         return
-    for one in schedule:
-        if one is not None:
-            _delete_one(api, one.recurring_run_id)
+    for one in (schedule.kept, *schedule.others):
+        _delete_one(api, one.recurring_run_id)
 
 
 def _settled(api: Api, settings: KubeflowSettings, resource: str) -> Any:
     """Give a schedule's recurring run, after an unfinished update was ended or taken back."""
-    kept, other = named(api, settings, resource)
-    if other is None:
+    kept, others = named(api, settings, resource)
+    if not others:
         return kept
-    is_taken_back = _replaced(other) == kept.recurring_run_id
-    if is_taken_back and read_marks(other.description)[_WAS_ENABLED] == str(True):
+    # Of an update that is taken back: the old one may be disabled for it already.
+    was_enabled = {
+        read_marks(one.description)[_WAS_ENABLED] for one in others if _replaced(one) == kept.recurring_run_id
+    }
+    if str(True) in was_enabled:
         _enable(api, kept, enabled=True)
-    _delete_one(api, other.recurring_run_id)
+    for one in others:
+        _delete_one(api, one.recurring_run_id)
     return api.call("recurring_run", "get_recurring_run", recurring_run_id=kept.recurring_run_id)
 
 
@@ -199,9 +220,11 @@ def _when(recurrence: Recurrence, time_zone: str) -> dict[str, Any]:
     }
 
 
-def _as_kept(recurrence: Recurrence) -> Recurrence:
-    """Give a recurrence as it is read back: single spaces, whole seconds."""
+def _as_kept(recurrence: Recurrence, now: datetime) -> Recurrence:
+    """Give a recurrence as two of them are compared: single spaces, whole seconds, no start that is over."""
     starts_at, ends_at = (time and time.replace(microsecond=0) for time in (recurrence.starts_at, recurrence.ends_at))
+    if starts_at and starts_at <= now:
+        starts_at = None
     return replace(recurrence, cron=" ".join(recurrence.cron.split()), starts_at=starts_at, ends_at=ends_at)
 
 

@@ -7,17 +7,15 @@ from typing import Any
 
 from tunelane_pipelines.compiling.resources import KUBEFLOW
 from tunelane_pipelines.nearest import no_such
-from tunelane_pipelines.settings import KubeflowSettings
+from tunelane_pipelines.sections import KubeflowSettings
 from tunelane_pipelines.targets.clock import Clock, SystemClock
 from tunelane_pipelines.targets.errors import NoSuchResource, Refused
 from tunelane_pipelines.targets.kubeflow import runs as run_calls
 from tunelane_pipelines.targets.kubeflow import schedules as schedule_calls
 from tunelane_pipelines.targets.kubeflow.client import Api
-from tunelane_pipelines.targets.kubeflow.logs import refuse_logs
-from tunelane_pipelines.targets.kubeflow.reading import run_of, schedule_of
-from tunelane_pipelines.targets.target import LogLine, Recurrence, RemoteRun, RemoteSchedule, Submission
-
-_ENDED = {"succeeded", "failed", "cancelled"}
+from tunelane_pipelines.targets.kubeflow.logs import read_logs
+from tunelane_pipelines.targets.kubeflow.reading import pipeline_spec_of, run_of, schedule_of
+from tunelane_pipelines.targets.target import ENDED_STATES, LogLine, Recurrence, RemoteRun, RemoteSchedule, Submission
 
 
 class KubeflowTarget:
@@ -28,11 +26,15 @@ class KubeflowTarget:
     """
 
     name = KUBEFLOW
+    takes_run_id = False
 
     def __init__(self, settings: KubeflowSettings, clock: Clock | None = None, api: Api | None = None) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._api = api or Api(settings)
+        # Without the scheme, and without a password that may stand before the host.
+        host = self._api.host.partition("://")[2].rpartition("@")[2]
+        self.service = f"{self.name} {host} {settings.namespace}".rstrip()
 
     def request(self, submission: Submission) -> dict[str, Any]:
         """Give the exact request that `submit` would send, as JSON. Talks to nobody.
@@ -57,13 +59,19 @@ class KubeflowTarget:
         run_calls.find_experiment(self._api, self._experiment(submission), self._settings.namespace)
 
     def submit(self, submission: Submission) -> RemoteRun:
-        """Start a run. Where one with its id is there already, that one is given and nothing is started."""
+        """Start a run. Where one with its id is there already, that one is given and nothing is started.
+
+        At most one is sent by each call; the service takes no id of ours, and would make another of each.
+        """
         body = run_calls.run_body(submission, self._settings)
         run = run_calls.find_run(self._api, submission.run_id, self._settings.namespace)
         if run is None:
             experiment = run_calls.experiment_id(self._api, self._experiment(submission), self._settings)
             run = self._api.call("run", "create_run", run={**body, "experiment_id": experiment})
         return self._read(run)
+
+    def file_run(self, resource: str, experiment: str) -> None:
+        """Do nothing: the request that starts a run names its experiment."""
 
     def find(self, run_id: str) -> RemoteRun | None:
         """Give the run that has this id, or None."""
@@ -79,7 +87,7 @@ class KubeflowTarget:
 
         A run of a schedule that was deleted since is known by our experiment.
         """
-        ours = {one.recurring_run_id for schedule in self._schedules() for one in schedule if one}
+        ours = {one.recurring_run_id for schedule in self._schedules() for one in (schedule.kept, *schedule.others)}
         experiment = run_calls.find_experiment(self._api, self._settings.experiment, self._settings.namespace)
         for run in run_calls.runs_since(self._api, since, self._settings.namespace):
             read = replace(self._read(run), tasks=())
@@ -89,7 +97,7 @@ class KubeflowTarget:
 
     def cancel(self, resource: str) -> None:
         """Have a run cancelled; nothing happens where it has ended."""
-        if self.get(resource).state in _ENDED:
+        if self.get(resource).state in ENDED_STATES:
             return
         try:
             self._api.call("run", "terminate_run", run_id=resource)
@@ -99,12 +107,14 @@ class KubeflowTarget:
                 raise
 
     def logs(self, resource: str, *, task: str = "") -> Iterator[LogLine]:
-        """Say how to read the logs: the API gives none."""
-        run = self.get(resource)
-        names = [known.name for known in run.tasks]
+        """Give what the tasks wrote, one task after the other; of one task where it is named."""
+        run = self._api.call("run", "get_run", run_id=resource)
+        tasks = self._read(run).tasks
+        names = [known.name for known in tasks]
         if task and task not in names:
             raise NoSuchResource(no_such("task", task, names))
-        refuse_logs(run.resource, self._settings.namespace)
+        wanted = tuple(known for known in tasks if task in ("", known.name))
+        return iter(read_logs(self._api, run, pipeline_spec_of(run), wanted, self._settings.namespace))
 
     def create_schedule(self, name: str, submission: Submission, recurrence: Recurrence) -> RemoteSchedule:
         """Make a schedule. Where one of the same name and run id is there already, that one is given."""
@@ -131,7 +141,9 @@ class KubeflowTarget:
 
     def update_schedule(self, resource: str, recurrence: Recurrence) -> RemoteSchedule:
         """Change when runs start; the schedule that is given has another resource."""
-        return self._read_schedule(schedule_calls.update(self._api, self._settings, resource, recurrence))
+        return self._read_schedule(
+            schedule_calls.update(self._api, self._settings, resource, recurrence, self._clock.now())
+        )
 
     def delete_schedule(self, resource: str) -> None:
         """Remove a schedule; its runs stay."""
@@ -146,6 +158,6 @@ class KubeflowTarget:
     def _read(self, run: Any) -> RemoteRun:
         return run_of(run, self._api.host, self._settings.namespace)
 
-    def _read_schedule(self, recurring: Any, unfinished: Any = None) -> RemoteSchedule:
+    def _read_schedule(self, recurring: Any, others: tuple[Any, ...] = ()) -> RemoteSchedule:
         read = schedule_of(recurring, self._api.host, self._settings.time_zone, self._clock.now())
-        return replace(read, last_error=schedule_calls.UNFINISHED) if unfinished else read
+        return replace(read, last_error=schedule_calls.UNFINISHED) if others else read

@@ -38,6 +38,20 @@ class Clients:
         return ScheduleServiceClient(credentials=self._credentials, client_options={"api_endpoint": self._host})
 
     @cached_property
+    def custom_jobs(self) -> Any:
+        """A `JobServiceClient`."""
+        from google.cloud.aiplatform_v1.services.job_service import JobServiceClient
+
+        return JobServiceClient(credentials=self._credentials, client_options={"api_endpoint": self._host})
+
+    @cached_property
+    def metadata(self) -> Any:
+        """A `MetadataServiceClient`."""
+        from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
+
+        return MetadataServiceClient(credentials=self._credentials, client_options={"api_endpoint": self._host})
+
+    @cached_property
     def logs(self) -> Any:
         """A `LoggingServiceV2Client`."""
         from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client

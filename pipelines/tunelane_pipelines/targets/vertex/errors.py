@@ -17,6 +17,11 @@ from tunelane_serving.errors import TunelaneError
 
 # The least role that has each permission we need: https://cloud.google.com/iam/docs/roles-permissions
 _ROLE_BY_PERMISSION = {
+    "aiplatform.contexts.addContextChildren": "roles/aiplatform.user",
+    "aiplatform.contexts.create": "roles/aiplatform.user",
+    "aiplatform.contexts.get": "roles/aiplatform.user",
+    "aiplatform.customJobs.create": "roles/aiplatform.user",
+    "aiplatform.customJobs.list": "roles/aiplatform.viewer",
     "aiplatform.pipelineJobs.cancel": "roles/aiplatform.user",
     "aiplatform.pipelineJobs.create": "roles/aiplatform.user",
     "aiplatform.pipelineJobs.get": "roles/aiplatform.viewer",
@@ -33,9 +38,13 @@ _ROLE_BY_PERMISSION = {
     "iam.serviceAccounts.actAs": "roles/iam.serviceAccountUser",
     "logging.logEntries.list": "roles/logging.viewer",
     "serviceusage.services.use": "roles/serviceusage.serviceUsageConsumer",
+    "secretmanager.versions.access": "roles/secretmanager.secretAccessor",
     "storage.buckets.get": "roles/storage.bucketViewer",
     "storage.objects.create": "roles/storage.objectUser",
+    "storage.objects.delete": "roles/storage.objectUser",
     "storage.objects.get": "roles/storage.objectViewer",
+    "storage.objects.list": "roles/storage.objectViewer",
+    "storage.objects.update": "roles/storage.objectUser",
 }
 _PERMISSION = re.compile(r"\b[a-z]+\.(?!googleapis|gserviceaccount|google\b)[a-zA-Z]+\.[a-z][a-zA-Z]+\b(?!\.)")
 _API = re.compile(r"\b[a-z]+\.googleapis\.com\b")
@@ -52,13 +61,15 @@ _TOO_MANY, _CANCELLED, _SERVER = 429, 499, 500
 
 
 @contextmanager
-def plain_errors(doing: str, project: str, permission: str = "") -> Iterator[None]:
+def plain_errors(doing: str, project: str, permission: str = "", *, creates: bool = False) -> Iterator[None]:
     """Turn what Google's clients raise into errors of `targets.errors`.
 
     Args:
         doing: what is asked for, after "Cannot".
         project: whose service is asked.
         permission: what the call needs, for where the service does not say what is missing.
+        creates: whether a second call would make a second thing, so that it matters that an answer was lost. Whatever
+            else is asked for may simply be asked for again.
 
     Raises:
         ServiceAway: no answer, or one that says to try again.
@@ -69,19 +80,21 @@ def plain_errors(doing: str, project: str, permission: str = "") -> Iterator[Non
     except TunelaneError:
         raise
     except Exception as error:
-        plain = plain_error(error, doing, project, permission)
+        plain = plain_error(error, doing, project, permission, creates=creates)
         if plain is None:
             raise
         raise plain from error
 
 
-def plain_error(error: Exception, doing: str, project: str, permission: str = "") -> TunelaneError | None:
+def plain_error(
+    error: Exception, doing: str, project: str, permission: str = "", *, creates: bool = False
+) -> TunelaneError | None:
     """Give the error of ours that says what Google's client means; None for one that is no client's."""
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
 
     if isinstance(error, api.GoogleAPICallError):
-        return _answered(error, doing, project, permission)
+        return _answered(error, doing, project, permission, creates)
     if isinstance(error, auth.DefaultCredentialsError):
         return NotAllowed(f"No usable Google Cloud credentials ({_one_line(error)}). {_SIGN_IN}.")
     if isinstance(error, auth.GoogleAuthError):
@@ -89,11 +102,16 @@ def plain_error(error: Exception, doing: str, project: str, permission: str = ""
             return ServiceAway(f"Cannot {doing}: no access token ({_one_line(error)}). Try again.")
         return NotAllowed(f"Cannot {doing}: Google refuses the credentials ({_one_line(error)}). {_SIGN_IN}.")
     if isinstance(error, OSError | api.GoogleAPIError):  # what requests raises is an OSError, too
-        return ServiceAway(f"Cannot {doing}: no answer ({_one_line(error)}). Try again.", is_reply_lost=True)
+        return ServiceAway(f"Cannot {doing}: no answer ({_one_line(error)}). Try again.", is_reply_lost=creates)
     return None
 
 
-def _answered(error: Any, doing: str, project: str, permission: str) -> TunelaneError:
+def reply_lost(doing: str) -> ServiceAway:
+    """Give the error for an answer that says yes, but not what was made: it cannot be told from one that was lost."""
+    return ServiceAway(f"Cannot {doing}: the answer has no name in it. Try again.", is_reply_lost=True)
+
+
+def _answered(error: Any, doing: str, project: str, permission: str, creates: bool) -> TunelaneError:
     """Sort an answer by its status code, which is the same for gRPC and REST."""
     from google.api_core.exceptions import AlreadyExists
 
@@ -114,7 +132,7 @@ def _answered(error: Any, doing: str, project: str, permission: str) -> Tunelane
     if code >= _SERVER and "metadata from plugin failed" in words:
         return _no_token(words, doing)
     if code >= _SERVER or code in (_CANCELLED, _TIMEOUT):
-        is_reply_lost = not any(sign in words for sign in _NEVER_SENT)
+        is_reply_lost = creates and not any(sign in words for sign in _NEVER_SENT)
         return ServiceAway(f"Cannot {doing}: the service is away ({words}). Try again.", is_reply_lost=is_reply_lost)
     return Refused(f"Cannot {doing}: {words.rstrip('.')}. Correct what it names.")
 

@@ -7,7 +7,7 @@ from typing import Any
 from tunelane_pipelines.targets.errors import NoSuchResource, Refused
 from tunelane_pipelines.targets.target import RUN_LABEL, RemoteRun
 from tunelane_pipelines.targets.vertex.clients import CALL_TIMEOUT_S, Clients
-from tunelane_pipelines.targets.vertex.errors import plain_errors
+from tunelane_pipelines.targets.vertex.errors import plain_errors, reply_lost
 from tunelane_pipelines.targets.vertex.reading import read_run
 
 _PAGE = 100
@@ -20,6 +20,7 @@ def start_job(clients: Clients, request: Mapping[str, Any]) -> RemoteRun:
     """Send a `CreatePipelineJobRequest`; where its id is taken by the same run, that one is given.
 
     Raises:
+        ServiceAway: no answer; with `is_reply_lost` the run may be there, or come later.
         Refused: the id is taken by something else, or the service finds the request wrong.
     """
     from google.api_core.exceptions import AlreadyExists
@@ -27,13 +28,15 @@ def start_job(clients: Clients, request: Mapping[str, Any]) -> RemoteRun:
     from google.protobuf import json_format
 
     message = json_format.ParseDict(request, CreatePipelineJobRequest.pb(CreatePipelineJobRequest()))
-    with plain_errors("start the run", clients.project, "aiplatform.pipelineJobs.create"):
+    with plain_errors("start the run", clients.project, "aiplatform.pipelineJobs.create", creates=True):
         try:
             job = clients.pipelines.create_pipeline_job(
                 CreatePipelineJobRequest.wrap(message), retry=None, timeout=CALL_TIMEOUT_S
             )
         except AlreadyExists:
             job = None
+    if job is not None and not job.name:
+        raise reply_lost("start the run")
     if job is not None:
         return read_run(job, clients.project)
     found = get_job(clients, f"{request['parent']}/pipelineJobs/{request['pipelineJobId']}")

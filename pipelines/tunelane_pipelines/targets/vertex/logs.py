@@ -13,6 +13,9 @@ from tunelane_pipelines.targets.vertex.errors import plain_errors
 from tunelane_pipelines.targets.vertex.reading import log_filter, read_time
 
 _PAGE = 1000
+_JOBS_PAGE = 100
+# The service's own label of a run, which no two of them share.
+_BILLING_LABEL = "vertex-ai-pipelines-run-billing-id"
 
 
 def read_logs(clients: Clients, job_ids: Mapping[str, list[str]], since: datetime) -> Iterator[LogLine]:
@@ -26,8 +29,6 @@ def read_logs(clients: Clients, job_ids: Mapping[str, list[str]], since: datetim
         job_ids: those of each task.
         since: when the run was made.
     """
-    from google.logging.type.log_severity_pb2 import LogSeverity
-
     tasks = {job_id: task for task, ids in job_ids.items() for job_id in ids}
     if not tasks:
         return
@@ -40,7 +41,28 @@ def read_logs(clients: Clients, job_ids: Mapping[str, list[str]], since: datetim
     with plain_errors("read the log", clients.project, "logging.logEntries.list"):
         for entry in clients.logs.list_log_entries(request, retry=None, timeout=CALL_TIMEOUT_S):
             task = tasks.get(entry.resource.labels.get("job_id", ""), "")
-            yield LogLine(read_time(entry.timestamp) or since, task, _text(entry), LogSeverity.Name(entry.severity))
+            yield LogLine(read_time(entry.timestamp) or since, task, _text(entry))
+
+
+def launched_ids(clients: Clients, job: Any) -> dict[str, list[str]]:
+    """Give the ids of the custom jobs that tasks of a run launched, by their display names, which are the tasks'.
+
+    A task itself says what it launched once it has ended; a running one's job is found by the run's labels, which the
+    service hands on: https://cloud.google.com/vertex-ai/docs/pipelines/gcpc-label-propagation
+    """
+    billing_id = job.labels.get(_BILLING_LABEL)
+    if not billing_id:
+        return {}
+    request = {
+        "parent": job.name.partition("/pipelineJobs/")[0],
+        "filter": f'labels.{_BILLING_LABEL}="{billing_id}"',
+        "page_size": _JOBS_PAGE,
+    }
+    found: dict[str, list[str]] = {}
+    with plain_errors("list the custom jobs", clients.project, "aiplatform.customJobs.list"):
+        for custom_job in clients.custom_jobs.list_custom_jobs(request, retry=None, timeout=CALL_TIMEOUT_S):
+            found.setdefault(custom_job.display_name, []).append(custom_job.name.rpartition("/")[2])
+    return found
 
 
 def _text(entry: Any) -> str:

@@ -4,14 +4,15 @@ Source: `PipelineJob` and `PipelineTaskDetail`, at
 https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from graphlib import TopologicalSorter
 from typing import Any
 from urllib.parse import quote
 
-from tunelane_pipelines.targets.target import RUN_LABEL, RemoteRun, RemoteState, RemoteTask, TaskState
+from tunelane_pipelines.targets.target import ENDED_STATES, RUN_LABEL, RemoteRun, RemoteState, RemoteTask, TaskState
 from tunelane_pipelines.targets.vertex.request import PIPELINE_LABEL
+from tunelane_pipelines.targets.walking import container_tasks
 
 _CONSOLE = "https://console.cloud.google.com"
 _STATES: dict[str, RemoteState] = {
@@ -38,7 +39,6 @@ _TASK_STATES: dict[str, TaskState] = {
 }
 # Where several runs of one task stand in the details (the rounds of a loop), the first of these that one has counts.
 _MOST_TELLING: tuple[TaskState, ...] = ("failed", "running", "pending", "cancelled", "succeeded", "skipped")
-_ENDED = ("succeeded", "failed", "cancelled")
 
 
 def read_run(job: Any, project: str) -> RemoteRun:
@@ -53,7 +53,7 @@ def read_run(job: Any, project: str) -> RemoteRun:
     spec = json_format.MessageToDict(type(job).pb(job).pipeline_spec)
     labels = dict(job.labels)
     state = _STATES.get(job.state.name, "pending")
-    tasks = tuple(_tasks(job, spec, state in _ENDED, project))
+    tasks = tuple(_tasks(job, spec, state in ENDED_STATES, project))
     region, _, identifier = job.name.split("/")[3:6]
     return RemoteRun(
         resource=job.name,
@@ -72,15 +72,28 @@ def read_run(job: Any, project: str) -> RemoteRun:
 
 
 def job_ids_by_task(job: Any) -> dict[str, list[str]]:
-    """Give the ids of the custom jobs of each task that ran a container, failed tries first."""
+    """Give the ids of the custom jobs of each task: of failed tries, of the last one, and what a launcher made."""
     found: dict[str, list[str]] = {}
     for detail in job.job_detail.task_details:
         container, custom = detail.executor_detail.container_detail, detail.executor_detail.custom_job_detail
         names = [*container.failed_main_jobs, container.main_job, *custom.failed_jobs, custom.job]
+        names += _launched(detail)
         ids = [name.rpartition("/")[2] for name in names if name]
         if ids:
             found.setdefault(detail.task_name, []).extend(dict.fromkeys(ids))
     return found
+
+
+def _launched(detail: Any) -> Iterator[str]:
+    """The custom jobs that a task's launcher made, which stand in its output `gcp_resources` once it has ended.
+
+    https://github.com/kubeflow/pipelines/tree/master/components/google-cloud/google_cloud_pipeline_components/proto
+    """
+    resources = (detail.execution.metadata or {}).get("output:gcp_resources")
+    if resources:
+        for resource in json.loads(resources).get("resources", []):
+            if resource.get("resourceType") == "CustomJob":
+                yield resource["resourceUri"]
 
 
 def read_time(time: Any) -> datetime | None:
@@ -97,25 +110,11 @@ def _tasks(job: Any, spec: Mapping[str, Any], has_ended: bool, project: str) -> 
     if "root" not in spec:
         groups_by_task: dict[str, tuple[str, ...]] = dict.fromkeys(ids, ())
     else:
-        groups_by_task = dict(_container_tasks(spec, spec["root"]["dag"], ()))
+        groups_by_task = dict(container_tasks(spec))
     for name, groups in groups_by_task.items():
         is_over = has_ended or any(_state(detail) == "skipped" for group in groups for detail in details.get(group, ()))
         log_url = _log_url(ids[name], project) if name in ids else ""
         yield _task(name, details.get(name, []), is_over, log_url)
-
-
-def _container_tasks(
-    spec: Mapping[str, Any], dag: Mapping[str, Any], groups: tuple[str, ...]
-) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every task that runs a container, each after what it waits for, with the conditions that it stands under."""
-    tasks = dag.get("tasks", {})
-    needs = {name: sorted(tasks[name].get("dependentTasks", ())) for name in sorted(tasks)}
-    for name in TopologicalSorter(needs).static_order():
-        component = spec.get("components", {}).get(tasks[name]["componentRef"]["name"], {})
-        if "dag" in component:
-            yield from _container_tasks(spec, component["dag"], (*groups, name))
-        else:
-            yield name, groups
 
 
 def _state(detail: Any) -> TaskState:

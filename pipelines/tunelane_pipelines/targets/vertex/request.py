@@ -1,7 +1,6 @@
 """The requests that start runs on Vertex AI, as the JSON of its REST API; pure, so that a dry run needs no client.
 
-Sources: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs and
-https://cloud.google.com/resource-manager/docs/labels-overview (what a label may be).
+Source: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs
 """
 
 import re
@@ -9,7 +8,8 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from tunelane_pipelines.settings import GcpSettings
+from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.targets.labels import check_label
 from tunelane_pipelines.targets.target import RUN_LABEL, Submission
 from tunelane_pipelines.targets.vertex.templates import template_uri
 from tunelane_serving.errors import InputError
@@ -19,10 +19,10 @@ EXPERIMENT_LABEL = "tunelane-experiment"
 
 _MAX_LABELS = 64
 _MAX_DISPLAY_NAME_CHARACTERS = 128
-_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 # The service takes longer ids, but a run's id is a label's value, too.
 _RUN_ID = re.compile(r"[a-z][a-z0-9-]{0,62}")
+# The id of a metadata context, which has 4 characters at least; and a label's value, which has 63 at most.
+_EXPERIMENT = re.compile(r"[a-z0-9][a-z0-9-]{3,62}")
 
 _NEEDED = {
     "project": "my-project",
@@ -119,6 +119,10 @@ def scheduled_request(submission: Submission, settings: GcpSettings) -> dict[str
 def _labels(submission: Submission, settings: GcpSettings) -> dict[str, str]:
     ours = {RUN_LABEL: submission.run_id, PIPELINE_LABEL: submission.pipeline}
     if submission.experiment:
+        if not _EXPERIMENT.fullmatch(submission.experiment):
+            raise InputError(
+                f"The experiment {submission.experiment!r} cannot be used: 4 to 63 of a-z, 0-9 and -, no - first."
+            )
         ours[EXPERIMENT_LABEL] = submission.experiment
     labels = {**settings.labels, **submission.labels, **ours}
     _check_labels(labels)
@@ -130,11 +134,8 @@ def _check_labels(labels: Mapping[str, str]) -> None:
         raise InputError(
             f"{len(labels)} labels are too many. A run has at most {_MAX_LABELS}: take some out of gcp.labels."
         )
-    for key, value in labels.items():
-        if not _LABEL_KEY.fullmatch(key):
-            raise InputError(f"The label {key!r} cannot be used: up to 63 of a-z, 0-9, _ and -, a letter first.")
-        if not _LABEL_VALUE.fullmatch(value):
-            raise InputError(f"The label {key}={value!r} cannot be used: its value is up to 63 of a-z, 0-9, _ and -.")
+    for name, value in labels.items():
+        check_label(name, value)
 
 
 def _without_caching(spec: Mapping[str, Any]) -> dict[str, Any]:

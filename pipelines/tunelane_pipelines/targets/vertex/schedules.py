@@ -12,7 +12,7 @@ from tunelane_pipelines.targets.clock import Clock
 from tunelane_pipelines.targets.errors import NoSuchResource, Refused, ServiceAway
 from tunelane_pipelines.targets.target import RUN_LABEL, Recurrence, RemoteSchedule, ScheduleState
 from tunelane_pipelines.targets.vertex.clients import CALL_TIMEOUT_S, Clients
-from tunelane_pipelines.targets.vertex.errors import plain_errors
+from tunelane_pipelines.targets.vertex.errors import plain_errors, reply_lost
 from tunelane_pipelines.targets.vertex.reading import read_time
 from tunelane_pipelines.targets.vertex.request import PIPELINE_LABEL
 
@@ -28,7 +28,10 @@ def create_schedule(
 ) -> RemoteSchedule:
     """Make a schedule that repeats `request`; where one of the same name and run id is there, that one is given.
 
+    The service takes no id of ours, so one request is sent at most: whoever sends another looks for the first one.
+
     Raises:
+        ServiceAway: no answer; with `is_reply_lost` the schedule may be there, or come later.
         Refused: another schedule has the name, or the service finds something wrong.
     """
     from google.cloud.aiplatform_v1.types import CreateScheduleRequest
@@ -45,11 +48,13 @@ def create_schedule(
     message = json_format.ParseDict(
         {"parent": parent, "schedule": schedule}, CreateScheduleRequest.pb(CreateScheduleRequest())
     )
-    with plain_errors("create the schedule", clients.project, "aiplatform.schedules.create"):
+    with plain_errors("create the schedule", clients.project, "aiplatform.schedules.create", creates=True):
         created = clients.schedules.create_schedule(
             CreateScheduleRequest.wrap(message), retry=None, timeout=CALL_TIMEOUT_S
         )
-        return read_schedule(created, clients.project)
+    if not created.name:
+        raise reply_lost("create the schedule")
+    return read_schedule(created, clients.project)
 
 
 def list_schedules(clients: Clients, parent: str) -> Iterator[RemoteSchedule]:
@@ -134,6 +139,7 @@ def read_schedule(schedule: Any, project: str) -> RemoteSchedule:
     return RemoteSchedule(
         resource=schedule.name,
         name=schedule.display_name,
+        run_id=labels.get(RUN_LABEL, ""),
         pipeline=labels.get(PIPELINE_LABEL, ""),
         state=_STATES.get(schedule.state.name, "active"),
         recurrence=_recurrence(schedule),
@@ -141,7 +147,6 @@ def read_schedule(schedule: Any, project: str) -> RemoteSchedule:
             "https://console.cloud.google.com/vertex-ai/pipelines/locations/"
             f"{region}/schedules/{identifier}?project={project}"
         ),
-        next_run_at=read_time(schedule.next_run_time),
         last_run_at=read_time(last.scheduled_run_time),
         last_error="" if _is_well(last.run_response) else last.run_response,
         started_runs=schedule.started_run_count,

@@ -6,14 +6,14 @@ from typing import Any
 
 from tunelane_pipelines.compiling.resources import VERTEX
 from tunelane_pipelines.nearest import no_such
-from tunelane_pipelines.settings import GcpSettings
+from tunelane_pipelines.sections import GcpSettings
 from tunelane_pipelines.targets.clock import Clock, SystemClock
 from tunelane_pipelines.targets.errors import NoSuchResource
 from tunelane_pipelines.targets.target import LogLine, Recurrence, RemoteRun, RemoteSchedule, Submission
-from tunelane_pipelines.targets.vertex import jobs, schedules
-from tunelane_pipelines.targets.vertex.check import check_places
+from tunelane_pipelines.targets.vertex import experiments, jobs, schedules
+from tunelane_pipelines.targets.vertex.check import check_data, check_places
 from tunelane_pipelines.targets.vertex.clients import Clients
-from tunelane_pipelines.targets.vertex.logs import read_logs
+from tunelane_pipelines.targets.vertex.logs import launched_ids, read_logs
 from tunelane_pipelines.targets.vertex.reading import job_ids_by_task, read_run, read_time
 from tunelane_pipelines.targets.vertex.request import check_settings, location, run_request, scheduled_request
 from tunelane_pipelines.targets.vertex.templates import keep_template
@@ -22,18 +22,21 @@ from tunelane_pipelines.targets.vertex.templates import keep_template
 class VertexTarget:
     """`RemoteTarget` over Google's generated clients. A run's id is the id of its pipeline job.
 
-    An experiment is a label, `tunelane-experiment`, by which the console filters.
+    An experiment is one of Vertex AI's, and besides a label, `tunelane-experiment`, by which lists are filtered. The
+    runs that a schedule starts have the label alone: the service files none of them.
 
     Raises:
         InputError: a setting is missing, or not of its form.
     """
 
     name = VERTEX
+    takes_run_id = True
 
     def __init__(self, settings: GcpSettings, clock: Clock | None = None) -> None:
         check_settings(settings)
         self._settings = settings
         self._parent = location(settings)
+        self.service = f"{VERTEX} {settings.project}/{settings.region}"
         self._clients = Clients(settings.project, settings.region)
         self._clock = clock or SystemClock()
 
@@ -42,15 +45,20 @@ class VertexTarget:
         return run_request(submission, self._settings)
 
     def check(self, submission: Submission) -> None:
-        """Refuse a bucket or a key in another region than the run."""
+        """Refuse a bucket or a key in another region than the run: the root's, and those that parameters name."""
         run_request(submission, self._settings)
         check_places(self._clients, self._settings)
+        check_data(self._clients, self._settings, submission.parameters)
 
     def submit(self, submission: Submission) -> RemoteRun:
         """Start a run. Where one with its id is there already, that one is given and nothing is started."""
         request = run_request(submission, self._settings)
         self._keep_template(request)
         return jobs.start_job(self._clients, request)
+
+    def file_run(self, resource: str, experiment: str) -> None:
+        """File a started run under an experiment, which is made where it is missing."""
+        experiments.file_job(self._clients, resource, experiment)
 
     def find(self, run_id: str) -> RemoteRun | None:
         """Give the run that has this id, or None."""
@@ -72,6 +80,8 @@ class VertexTarget:
         """Give what the tasks wrote, oldest first; of one task where it is named."""
         job = jobs.get_job(self._clients, resource)
         job_ids = job_ids_by_task(job)
+        for name, launched in launched_ids(self._clients, job).items():
+            job_ids[name] = list(dict.fromkeys([*job_ids.get(name, []), *launched]))
         if task:
             known = [known.name for known in read_run(job, self._settings.project).tasks]
             if task not in known:

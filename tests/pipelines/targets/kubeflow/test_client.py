@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.cloud.kubeflow_api import FakeKubeflow
-from tunelane_pipelines.settings import KubeflowSettings
+from tests.cloud.kubeflow.installation import FakeKubeflow
+from tunelane_pipelines.sections import KubeflowSettings
 from tunelane_pipelines.targets.errors import NoSuchResource, NotAllowed, Refused, ServiceAway
 from tunelane_pipelines.targets.kubeflow.client import Api
 from tunelane_serving.errors import InputError
@@ -51,11 +51,14 @@ def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
             self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815
 
         def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
             pass
@@ -176,6 +179,32 @@ def test_every_answer_ends_in_words(status: int, body: bytes, kind: type[Excepti
         _list(KubeflowSettings(host=host))
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<html>Sign in</html>", "text/html"),
+        (b"{}", "application/json"),
+        (b'{"run_id": ""}', "application/json"),
+        (b'{"run_id": "x"', "application/json"),
+        (b"[]", "application/json"),
+        (b"\xff", "application/json"),
+    ],
+)
+def test_a_yes_to_a_new_run_that_does_not_name_it_is_a_lost_answer(body: bytes, kind: str) -> None:
+    with (
+        answering(200, body, Content_Type=kind) as host,
+        pytest.raises(ServiceAway, match="name what it made") as raised,
+    ):
+        Api(KubeflowSettings(host=host)).call("run", "create_run", run={"display_name": "run"})
+    assert raised.value.is_reply_lost
+
+
+def test_a_page_for_signing_in_instead_of_an_answer_is_a_clear_no_where_it_is_elsewhere() -> None:
+    elsewhere = {"Location": "http://127.0.0.1:1/dex/auth"}
+    with answering(302, b"", **elsewhere) as host, pytest.raises(NotAllowed, match="sign in"):
+        Api(KubeflowSettings(host=host)).call("run", "create_run", run={"display_name": "run"})
 
 
 def test_one_call_is_sent_once_whatever_the_answer(

@@ -10,11 +10,11 @@ from google.protobuf import json_format
 from kfp.client import client
 from kfp.kubernetes import kubernetes_executor_config_pb2
 
-from tests.cloud.kubeflow_api import FakeKubeflow
+from tests.cloud.kubeflow.installation import FakeKubeflow
 from tunelane_pipelines.catalog import MODULE_BY_PIPELINE
 from tunelane_pipelines.compiling.files import compile_files
-from tunelane_pipelines.compiling.resources import GPUS, NEEDS_BY_COMPONENT, machine_for
-from tunelane_pipelines.settings import KubeflowSettings
+from tunelane_pipelines.compiling.resources import GPUS, NEEDS_BY_COMPONENT, Training, resources_of
+from tunelane_pipelines.sections import KubeflowSettings
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget
 from tunelane_pipelines.targets.target import Submission
 from tunelane_serving.errors import InputError
@@ -35,7 +35,7 @@ def _documents(directory: Path, name: str, **options: Any) -> list[dict[str, Any
 
 def _configs(directory: Path, settings: KubeflowSettings, gpu: str = "l4") -> dict[str, Any]:
     """Each executor's settings as its message."""
-    _, platform = _documents(directory, "train-classifier", gpu=gpu, kubeflow=settings)
+    _, platform = _documents(directory, "train-classifier", training=Training(gpu), kubeflow=settings)
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     message = kubernetes_executor_config_pb2.KubernetesExecutorConfig
     return {label: json_format.ParseDict(config, message()) for label, config in executors.items()}
@@ -103,12 +103,12 @@ def test_every_machine_retry_and_timeout_stands_where_kubeflow_reads_it(name: st
     https://github.com/kubeflow/pipelines/blob/master/backend/src/v2/driver/driver.go (initPodSpecPatch) and
     https://github.com/kubeflow/pipelines/blob/master/backend/src/v2/compiler/argocompiler/container.go
     """
-    spec, platform = _documents(tmp_path, name, gpu=gpu)
+    spec, platform = _documents(tmp_path, name, training=Training(gpu))
     configs = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for label, executor in spec["deploymentSpec"]["executors"].items():
         component = label.removeprefix("exec-").replace("-", "_")
-        needs = NEEDS_BY_COMPONENT[component]
-        machine = machine_for(needs, "kubeflow", gpu)
+        given = resources_of(component, "kubeflow", Training(gpu))
+        needs, machine = given.needs, given.machine
         resources = executor["container"]["resources"]
         assert resources["resourceCpuLimit"] == machine.cpu
         assert resources["cpuLimit"] == float(machine.cpu)

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.cloud.kubeflow_api import FakeKubeflow
+from tests.cloud.kubeflow.faults import Fault
+from tests.cloud.kubeflow.installation import FakeKubeflow
 from tunelane_pipelines.targets.errors import NoSuchResource, Refused, ServiceAway
 from tunelane_pipelines.targets.kubeflow import schedules as calls
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget
@@ -255,3 +256,93 @@ def test_schedules_are_read_page_by_page(
     for number in range(5):
         target.create_schedule(f"at-{number}", replace(convert, run_id=f"run-{number}"), HOURLY)
     assert [schedule.name for schedule in target.schedules()] == [f"at-{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize("catch_up", [True, False])
+def test_an_update_starts_nothing_that_the_old_one_has_started(
+    fake: FakeKubeflow, target: KubeflowTarget, convert: Submission, catch_up: bool
+) -> None:
+    since = fake.clock.now()
+    recurrence = replace(HOURLY, starts_at=since, catch_up=catch_up, max_concurrent_runs=10)
+    made = target.create_schedule("hourly", convert, recurrence)
+    for _ in range(4):
+        fake.clock.advance(HOUR)
+        _end_all(fake)
+    fake.clock.set(fake.clock.now().replace(minute=40))
+    started = len(fake.runs)
+    wanted = replace(recurrence, cron="15 * * * *")
+    changed = target.update_schedule(made.resource, wanted)
+    assert len(fake.runs) == started
+    assert changed.recurrence.starts_at == fake.clock.now()
+    assert target.update_schedule(changed.resource, wanted) == changed, "what is so already is left"
+    fake.clock.advance(HOUR)
+    assert len(fake.runs) == started + 1
+
+
+def test_a_start_that_is_still_to_come_stays(fake: FakeKubeflow, target: KubeflowTarget, convert: Submission) -> None:
+    starts_at = fake.clock.now() + 5 * HOUR
+    made = target.create_schedule("hourly", convert, HOURLY)
+    assert target.update_schedule(made.resource, replace(HOURLY, starts_at=starts_at)).recurrence.starts_at == starts_at
+    fake.clock.advance(4 * HOUR)
+    assert not fake.runs
+
+
+def test_a_schedule_has_the_run_id_of_its_request(
+    fake: FakeKubeflow, target: KubeflowTarget, convert: Submission
+) -> None:
+    made = target.create_schedule("hourly", convert, HOURLY)
+    changed = target.update_schedule(made.resource, replace(HOURLY, cron="45 * * * *"))
+    assert {made.run_id, changed.run_id, target.schedule("hourly").run_id} == {convert.run_id}
+
+
+@pytest.mark.parametrize("fault", ["reply-lost", "late", "nameless"])
+def test_a_lost_answer_to_a_new_schedule_is_raised_as_such_and_one_is_sent(
+    fake: FakeKubeflow, target: KubeflowTarget, convert: Submission, fault: Fault
+) -> None:
+    # The list of schedules, the list of experiments, the experiment, and then the schedule.
+    fake.faults = {3: fault}
+    with pytest.raises(ServiceAway) as raised:
+        target.create_schedule("hourly", convert, HOURLY)
+    assert raised.value.is_reply_lost
+    assert len(fake.named("create_recurring_run")) == 1
+    fake.arrive()
+    assert target.create_schedule("hourly", convert, HOURLY).run_id == convert.run_id
+    assert len(fake.recurring_runs) == 1
+
+
+def test_what_arrives_late_belongs_to_its_schedule_and_goes_with_the_next_change(
+    fake: FakeKubeflow, target: KubeflowTarget, convert: Submission
+) -> None:
+    fake.faults = {3: "late"}
+    with pytest.raises(ServiceAway):
+        target.create_schedule("hourly", convert, HOURLY)
+    # Sent again too early.
+    target.create_schedule("hourly", convert, HOURLY)
+    fake.arrive()
+    assert len(fake.recurring_runs) == 2
+    (seen,) = target.schedules()
+    assert seen.last_error == calls.UNFINISHED
+    target.pause_schedule(seen.resource)
+    assert (len(fake.recurring_runs), _enabled(fake)) == (1, [])
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_an_update_that_arrives_late_changes_nothing(
+    fake: FakeKubeflow, target: KubeflowTarget, convert: Submission, is_paused: bool
+) -> None:
+    made = target.create_schedule("hourly", convert, HOURLY)
+    if is_paused:
+        target.pause_schedule(made.resource)
+    wanted = replace(HOURLY, cron="45 * * * *")
+    fake.calls.clear()
+    fake.faults = {1: "late"}
+    with pytest.raises(ServiceAway):
+        target.update_schedule(made.resource, wanted)
+    changed = target.update_schedule(made.resource, wanted)
+    fake.clock.advance(HOUR)
+    fake.arrive()
+    (seen,) = target.schedules()
+    assert (seen.resource, seen.recurrence, seen.state) == (changed.resource, wanted, changed.state)
+    assert len(_enabled(fake)) == (0 if is_paused else 1)
+    target.resume_schedule(seen.resource, catch_up=False)
+    assert len(fake.recurring_runs) == 1

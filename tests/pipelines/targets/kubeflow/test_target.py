@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud.kubeflow_api import FakeKubeflow
-from tunelane_pipelines.settings import KubeflowSettings
-from tunelane_pipelines.targets.errors import NoSuchResource, NotAllowed, Refused, ServiceAway
+from tests.cloud.kubeflow.faults import Fault
+from tests.cloud.kubeflow.installation import FakeKubeflow
+from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.targets.errors import NotAllowed, Refused, ServiceAway
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget
 from tunelane_pipelines.targets.target import Recurrence, RemoteTarget, Submission
 
@@ -154,7 +155,7 @@ def test_a_request_is_made_without_kfp_and_without_a_connection() -> None:
     script = """
 import socket, sys
 socket.socket.connect = None
-from tunelane_pipelines.settings import KubeflowSettings
+from tunelane_pipelines.sections import KubeflowSettings
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget
 from tunelane_pipelines.targets.target import Submission
 target = KubeflowTarget(KubeflowSettings(host="https://kubeflow.example.org"))
@@ -164,17 +165,17 @@ print([name for name in ("kfp", "kfp_server_api", "urllib3", "google.protobuf") 
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_caching_is_turned_off_for_every_task_where_the_submission_says_so(
-    target: KubeflowTarget, convert: Submission
+def test_tasks_run_as_the_service_account_that_is_set(
+    fake: FakeKubeflow, open_target: OpenTarget, convert: Submission
 ) -> None:
-    spec = json.loads(json.dumps(convert.spec))
-    for task in spec["root"]["dag"]["tasks"].values():
-        task["cachingOptions"] = {"enableCache": True}
-    cached = replace(convert, spec=spec, manifests=())
-    assert target.request(cached)["run"]["pipeline_spec"] == spec
-    uncached = target.request(replace(cached, caching=False))["run"]["pipeline_spec"]
-    assert "cachingOptions" not in json.dumps(uncached)
-    assert "cachingOptions" in json.dumps(spec)
+    target = open_target(fake, service_account="trainer")
+    assert target.request(convert)["run"]["service_account"] == "trainer"
+    assert "service_account" not in open_target(fake).request(convert)["run"]
+    target.submit(convert)
+    made = target.create_schedule("nightly", convert, Recurrence("0 3 * * *"))
+    target.update_schedule(made.resource, Recurrence("0 4 * * *"))
+    fake.clock.advance(timedelta(days=1))
+    assert [run["service_account"] for run in fake.runs.values()] == ["trainer", "trainer"]
 
 
 def test_a_run_that_shall_go_on_after_a_failure_is_refused(target: KubeflowTarget, convert: Submission) -> None:
@@ -224,18 +225,6 @@ def test_the_runs_of_a_schedule_are_listed_with_it(
     assert [run.schedule for run in target.runs(since=since)] == [schedule.resource]
 
 
-def test_the_logs_are_refused_with_the_command_that_reads_them(
-    fake: FakeKubeflow, target: KubeflowTarget, convert: Submission
-) -> None:
-    resource = target.submit(convert).resource
-    with pytest.raises(Refused, match=f"kubectl logs .*pipeline/runid={resource} "):
-        target.logs(resource)
-    with pytest.raises(NoSuchResource, match=r"build-datasets.*build-dataset"):
-        target.logs(resource, task="build-datasets")
-    with pytest.raises(NoSuchResource):
-        target.logs("no-such-run")
-
-
 def test_an_installation_with_users_wants_a_namespace_and_a_token(open_target: OpenTarget, convert: Submission) -> None:
     with FakeKubeflow(namespaces=("language",), token=_TOKEN) as fake:
         with pytest.raises(Refused, match=r"set kubeflow\.namespace"):
@@ -275,3 +264,34 @@ def test_nothing_is_written_to_the_home(target: KubeflowTarget, convert: Submiss
 def test_it_is_a_remote_target(fake: FakeKubeflow) -> None:
     target: RemoteTarget = KubeflowTarget(KubeflowSettings(host=fake.host))
     assert target.name == "kubeflow"
+    assert (target.service, target.takes_run_id) == (f"kubeflow {fake.host.removeprefix('http://')}", False)
+
+
+def test_the_service_is_named_without_a_password() -> None:
+    settings = KubeflowSettings(host="https://ann:secret@kubeflow.example.org/pipeline/", namespace="language")
+    assert KubeflowTarget(settings).service == "kubeflow kubeflow.example.org/pipeline language"
+
+
+@pytest.mark.parametrize("fault", ["reply-lost", "late", "nameless", "500", "slow"])
+def test_a_call_sends_one_run_and_says_that_the_answer_was_lost(
+    fault: Fault, fake: FakeKubeflow, open_target: OpenTarget, convert: Submission
+) -> None:
+    target = open_target(fake, read_timeout_s=0.2)
+    target.submit(replace(convert, run_id="before"))
+    fake.calls.clear()
+    # The list of runs, the list of experiments, and then the run.
+    fake.faults = {2: fault}
+    with pytest.raises(ServiceAway) as raised:
+        target.submit(convert)
+    assert raised.value.is_reply_lost
+    assert len(fake.named("create_run")) == 1
+
+
+def test_what_only_reads_has_lost_nothing(fake: FakeKubeflow, target: KubeflowTarget, convert: Submission) -> None:
+    for number in range(2):
+        fake.calls.clear()
+        fake.faults = {number: "reply-lost"}
+        with pytest.raises(ServiceAway) as raised:
+            target.submit(convert)
+        assert not raised.value.is_reply_lost
+        assert not fake.named("create_run")

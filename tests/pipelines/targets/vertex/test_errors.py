@@ -20,7 +20,7 @@ from tunelane_pipelines.targets.vertex.errors import plain_error, plain_errors
 
 
 def _plain(error: Exception, permission: str = "aiplatform.pipelineJobs.create") -> Any:
-    found = plain_error(error, "start the run", "my-project", permission)
+    found = plain_error(error, "start the run", "my-project", permission, creates=True)
     assert found is not None
     assert "\n" not in str(found)
     return found
@@ -63,6 +63,19 @@ def test_a_missing_permission_is_named_with_the_role_and_the_command() -> None:
 )
 def test_a_permission_is_found_in_the_words_or_is_what_the_call_needs(message: str, permission: str) -> None:
     assert f"the permission {permission} is missing. Grant roles/" in str(_plain(api.Forbidden(message)))
+
+
+@pytest.mark.parametrize(
+    ("permission", "role"),
+    [
+        ("storage.objects.list", "roles/storage.objectViewer"),
+        ("storage.objects.delete", "roles/storage.objectUser"),
+        ("aiplatform.contexts.addContextChildren", "roles/aiplatform.user"),
+        ("aiplatform.customJobs.create", "roles/aiplatform.user"),
+    ],
+)
+def test_what_tasks_and_experiments_need_has_its_role(permission: str, role: str) -> None:
+    assert f"Grant {role}: " in str(_plain(api.Forbidden("The caller does not have permission"), permission))
 
 
 def test_an_account_that_may_not_be_used_is_a_missing_permission() -> None:
@@ -134,6 +147,8 @@ def test_what_will_pass_is_told_from_what_will_not(error: Exception, is_reply_lo
     found = _plain(error)
     assert (type(found), found.is_reply_lost) == (ServiceAway, is_reply_lost)
     assert str(found).endswith("). Try again.")
+    repeatable = plain_error(error, "read the run", "my-project")
+    assert isinstance(repeatable, ServiceAway) and not repeatable.is_reply_lost
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What the service says of a run, read."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -150,6 +151,15 @@ def test_failed_tries_of_a_task_are_read_too(job: dict[str, Any]) -> None:
     }
     message = PipelineJob.wrap(json_format.ParseDict(job, PipelineJob.pb(PipelineJob())))
     assert job_ids_by_task(message) == {"train": ["77", "78", "79"]}
+
+
+def test_a_job_that_a_task_launched_is_read_after_its_own(job: dict[str, Any]) -> None:
+    uri = "https://europe-west4-aiplatform.googleapis.com/v1/projects/1/locations/europe-west4/customJobs/80"
+    resources = [{"resourceType": "CustomJob", "resourceUri": uri}, {"resourceType": "Model", "resourceUri": "other/5"}]
+    train = job["jobDetail"]["taskDetails"][1]
+    train["execution"] = {"metadata": {"output:gcp_resources": json.dumps({"resources": resources})}}
+    message = PipelineJob.wrap(json_format.ParseDict(job, PipelineJob.pb(PipelineJob())))
+    assert job_ids_by_task(message) == {"train": ["77", "80"]}
 
 
 def test_one_query_asks_for_all_custom_jobs() -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tunelane_pipelines.settings import GcpSettings
+from tunelane_pipelines.sections import GcpSettings
 from tunelane_pipelines.targets.target import Submission
 from tunelane_pipelines.targets.vertex.request import check_settings, run_request, scheduled_request
 from tunelane_serving.errors import InputError
@@ -136,6 +136,14 @@ def test_a_caller_cannot_replace_the_label_a_run_is_found_by(submission: Submiss
     assert request["pipelineJob"]["labels"]["tunelane-run"] == submission.run_id
 
 
+@pytest.mark.parametrize("experiment", ["one", "Base line", "base_line", "-base", "b" * 64])
+def test_an_experiment_that_could_not_be_made_is_refused_before_the_run_starts(
+    experiment: str, submission: Submission, settings: GcpSettings
+) -> None:
+    with pytest.raises(InputError, match=r"experiment .* cannot be used"):
+        run_request(replace(submission, experiment=experiment), settings)
+
+
 @pytest.mark.parametrize("display_name", ["", "x" * 129])
 def test_a_display_name_of_the_wrong_length_is_refused(
     display_name: str, submission: Submission, settings: GcpSettings
@@ -171,7 +179,7 @@ def test_a_setting_of_another_form_is_refused(name: str, value: Any, settings: G
 def test_a_dry_run_imports_no_client() -> None:
     code = (
         "import sys\n"
-        "from tunelane_pipelines.settings import GcpSettings\n"
+        "from tunelane_pipelines.sections import GcpSettings\n"
         "from tunelane_pipelines.targets.vertex.target import VertexTarget\n"
         "from tunelane_pipelines.targets.target import Submission\n"
         "target = VertexTarget(GcpSettings(project='my-project', region='europe-west4', pipeline_root='gs://abc'))\n"
