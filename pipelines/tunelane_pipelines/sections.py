@@ -1,8 +1,9 @@
-"""Sections of the settings that stand in for parameters of the pipelines. None: the pipeline's own default."""
+"""Sections of the settings: the two clusters, and what stands in for parameters of the pipelines."""
 
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 
 class Section(BaseModel):
@@ -14,14 +15,104 @@ class Section(BaseModel):
     @classmethod
     def _not_true_for_1(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse a truth value where a number is wanted, as the parameters of pipelines do."""
-        kinds = get_args(cls.model_fields[str(info.field_name)].annotation)
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        kinds = get_args(annotation) or (annotation,)
         if isinstance(value, bool) and bool not in kinds and {int, float} & set(kinds):
             raise ValueError("a truth value is not a number")
         return value
 
 
+class GcpSettings(Section):
+    """Google Cloud, for runs on Vertex AI."""
+
+    project: str = ""
+    """Project id."""
+
+    region: str = ""
+    """Where runs go, for instance europe-west4."""
+
+    pipeline_root: str = ""
+    """gs:// folder of the artifacts of runs; its bucket lies in the same region."""
+
+    service_account: str = ""
+    """E-mail address of the account that tasks run as; empty: the project's default."""
+
+    network: str = ""
+    """VPC network that tasks are peered with: projects/NUMBER/global/networks/NAME."""
+
+    encryption_key: str = ""
+    """Cloud KMS key: projects/P/locations/REGION/keyRings/R/cryptoKeys/K."""
+
+    template_repository: str = ""
+    """Artifact Registry repository of templates (format KFP): REGION-kfp.pkg.dev/PROJECT/REPOSITORY."""
+
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Labels of every run, for bills and filters."""
+
+    allow_other_regions: bool = False
+    """Let parameters name buckets outside the region of the runs; the pipeline root and the key stay inside."""
+
+    spot: bool = False
+    """Train on spot machines: cheaper, and taken away when they are needed elsewhere."""
+
+    boot_disk_type: Literal["pd-ssd", "pd-standard"] = "pd-ssd"
+    """Boot disk of training. An L4 comes with pd-ssd alone."""
+
+    boot_disk_gb: int = Field(default=100, ge=100, le=64000)
+    """Size of that disk. Image, dataset and checkpoints lie on it."""
+
+    training_replicas: int = Field(default=1, ge=1)
+    """Machines that training is spread over, each with its own GPU."""
+
+
+class KubeflowSettings(Section):
+    """A Kubeflow Pipelines installation."""
+
+    host: str = ""
+    """URL of its API, for instance https://kubeflow.example.org/pipeline."""
+
+    namespace: str = ""
+    """The user's namespace; empty: an installation without users."""
+
+    experiment: str = "Tunelane"
+    """Experiment that runs belong to; made where it is missing."""
+
+    token: SecretStr = SecretStr("")
+    """Bearer token; empty: none, or the one in token_file."""
+
+    token_file: Path | None = None
+    """File with a bearer token, read anew for every call."""
+
+    ca_file: Path | None = None
+    """Certificates of the installation's authority."""
+
+    pipeline_root: str = ""
+    """Folder of artifacts; empty: the installation's own."""
+
+    service_account: str = ""
+    """Kubernetes service account that tasks run as; empty: the installation's own."""
+
+    time_zone: str = "UTC"
+    """Time zone that the installation reads cron expressions in: its CRON_SCHEDULE_TIMEZONE."""
+
+    gpu_node_selector: dict[str, str] = Field(default_factory=dict)
+    """Labels of the nodes that tasks with a GPU go to, for instance cloud.google.com/gke-accelerator: nvidia-l4."""
+
+    gpu_tolerations: tuple[str, ...] = ("nvidia.com/gpu:NoSchedule",)
+    """Taints of those nodes, written as KEY:EFFECT or KEY=VALUE:EFFECT."""
+
+    image_pull_secrets: tuple[str, ...] = ()
+    """Secrets of the namespace that images are pulled with."""
+
+    secret_environment: dict[str, str] = Field(default_factory=dict)
+    """Environment variables of every task from Secrets of the namespace: VARIABLE: SECRET/KEY."""
+
+    volumes: dict[str, str] = Field(default_factory=dict)
+    """Persistent volume claims of every task: MOUNT PATH: CLAIM."""
+
+
 class ModelSettings(Section):
-    """What is fine-tuned, and how."""
+    """What is fine-tuned, and how. None, here and in the sections below: the pipeline's own default."""
 
     name: str | None = None
     """The registry's name for the classifier."""

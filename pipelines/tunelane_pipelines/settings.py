@@ -1,12 +1,9 @@
 """Where things lie: one `Settings`, from defaults < YAML profile < `.env` < environment < command line."""
 
-import os
-import re
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from dotenv import dotenv_values
-from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -17,98 +14,27 @@ from pydantic_settings import (
 
 from tunelane_pipelines.nearest import no_such
 from tunelane_pipelines.parameters import read_config
-from tunelane_pipelines.sections import DataSettings, EvaluationSettings, ModelSettings, Section, ServingSettings
+from tunelane_pipelines.sections import (
+    DataSettings,
+    EvaluationSettings,
+    GcpSettings,
+    KubeflowSettings,
+    ModelSettings,
+    ServingSettings,
+)
+from tunelane_pipelines.setting_errors import unreadable_variables, what, where_and_what
+from tunelane_pipelines.setting_variables import DOTENV, NESTED, PREFIX, named_variables
 from tunelane_serving.errors import InputError
 
 LOCAL = "local:"
 """Scheme of a deployment on this machine: `local:DIRECTORY`."""
 
-PREFIX = "TUNELANE_"
-"""What the variable of a setting begins with."""
-
-NESTED = "__"
-"""What stands between a section and its setting in a variable: TUNELANE_GCP__PROJECT."""
-
-DOTENV = ".env"
-"""File with variables, in the working directory."""
-
 PROFILES = Path("profiles")
 """Directory of the profiles that are named without a path."""
 
 
-class GcpSettings(Section):
-    """Google Cloud, for runs on Vertex AI."""
-
-    project: str = ""
-    """Project id."""
-
-    region: str = ""
-    """Where runs go, for instance europe-west4."""
-
-    pipeline_root: str = ""
-    """gs:// folder of the artifacts of runs; its bucket lies in the same region."""
-
-    service_account: str = ""
-    """E-mail address of the account that tasks run as; empty: the project's default."""
-
-    network: str = ""
-    """VPC network that tasks are peered with: projects/NUMBER/global/networks/NAME."""
-
-    encryption_key: str = ""
-    """Cloud KMS key: projects/P/locations/REGION/keyRings/R/cryptoKeys/K."""
-
-    template_repository: str = ""
-    """Artifact Registry repository of templates (format KFP): REGION-kfp.pkg.dev/PROJECT/REPOSITORY."""
-
-    labels: dict[str, str] = Field(default_factory=dict)
-    """Labels of every run, for bills and filters."""
-
-
-class KubeflowSettings(Section):
-    """A Kubeflow Pipelines installation."""
-
-    host: str = ""
-    """URL of its API, for instance https://kubeflow.example.org/pipeline."""
-
-    namespace: str = ""
-    """The user's namespace; empty: an installation without users."""
-
-    experiment: str = "Tunelane"
-    """Experiment that runs belong to; made where it is missing."""
-
-    token: SecretStr = SecretStr("")
-    """Bearer token; empty: none, or the one in token_file."""
-
-    token_file: Path | None = None
-    """File with a bearer token, read anew for every command."""
-
-    ca_file: Path | None = None
-    """Certificates of the installation's authority."""
-
-    pipeline_root: str = ""
-    """Folder of artifacts; empty: the installation's own."""
-
-    time_zone: str = "UTC"
-    """Time zone that the installation reads cron expressions in: its CRON_SCHEDULE_TIMEZONE."""
-
-    gpu_node_selector: dict[str, str] = Field(default_factory=dict)
-    """Labels of the nodes that tasks with a GPU go to, for instance cloud.google.com/gke-accelerator: nvidia-l4."""
-
-    gpu_tolerations: tuple[str, ...] = ("nvidia.com/gpu:NoSchedule",)
-    """Taints of those nodes, written as KEY:EFFECT or KEY=VALUE:EFFECT."""
-
-    image_pull_secrets: tuple[str, ...] = ()
-    """Secrets of the namespace that images are pulled with."""
-
-    secret_environment: dict[str, str] = Field(default_factory=dict)
-    """Environment variables of every task from Secrets of the namespace: VARIABLE: SECRET/KEY."""
-
-    volumes: dict[str, str] = Field(default_factory=dict)
-    """Persistent volume claims of every task: MOUNT PATH: CLAIM."""
-
-
 class Settings(BaseSettings):
-    """Settings of the command line and of local runs. In the environment each has the prefix `TUNELANE_`."""
+    """Settings of every command, here and on a cluster. In the environment each has the prefix `TUNELANE_`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -128,10 +54,10 @@ class Settings(BaseSettings):
     """Directory of runs, the local registry and local deployments; made absolute."""
 
     registry_uri: str = ""
-    """MLflow registry; empty: SQLite below the root."""
+    """Model registry: sqlite:////PATH, or gs://BUCKET/PATH for many machines; empty: SQLite below the root."""
 
     deployment_uri: str = ""
-    """Where models are deployed; empty: a local deployment below the root."""
+    """Where models are deployed: local:/PATH or gs://BUCKET/PATH; empty: a local deployment below the root."""
 
     base_model: str = "sample://minilm"
     """What a local run fine-tunes where its parameters name nothing: a sample, a path, a gs:// URI or a hub id."""
@@ -213,12 +139,9 @@ def load_settings(profile: Path | None = None, **overrides: Any) -> Settings:
     except UnicodeDecodeError as error:
         raise InputError(f".env: not UTF-8 at byte {error.start}. Save it as UTF-8.") from error
     except SettingsError as error:
-        raise InputError(
-            f"The variables of {_of_section(error)} cannot be read: one that holds several values must be JSON. "
-            f"Set one value each, as in {PREFIX}GCP__PROJECT, or write JSON."
-        ) from error
+        raise InputError(unreadable_variables(error)) from error
     except ValidationError as error:
-        raise InputError(_where_and_what(error)) from error
+        raise InputError(where_and_what(error, section_types())) from error
 
 
 def profile_path(profile: Path) -> Path:
@@ -247,20 +170,6 @@ def section_types() -> dict[str, type[BaseModel]]:
     }
 
 
-def named_variables() -> dict[str, str]:
-    """Give every variable that begins as a setting's does, in capitals, with the place that it stands in.
-
-    Raises:
-        UnicodeDecodeError: `.env` is not UTF-8.
-    """
-    in_file = {} if not Path(DOTENV).is_file() else dotenv_values(DOTENV, encoding="utf-8")
-    places = {
-        **dict.fromkeys(map(str.upper, in_file), DOTENV),
-        **dict.fromkeys(map(str.upper, os.environ), "environment"),
-    }
-    return {name: place for name, place in places.items() if name.startswith(PREFIX)}
-
-
 def refuse_unknown_sections() -> None:
     """Refuse a variable that is written as a setting in a section, where there is no such section.
 
@@ -287,6 +196,11 @@ def local_deployment(settings: Settings, model: str) -> Path:
     return Path(settings.deployment_uri.removeprefix(LOCAL)) / model
 
 
+def place_of(settings: Settings, model: str) -> str:
+    """Give where a model is deployed: a directory of this machine, or a URI."""
+    return f"{settings.deployment_uri.removeprefix(LOCAL).rstrip('/')}/{model}"
+
+
 def _read_profile(path: Path) -> dict[str, Any]:
     """Read the settings in a profile, each checked here, where the file's name is known."""
     values = read_config(path)
@@ -297,36 +211,5 @@ def _read_profile(path: Path) -> dict[str, Any]:
         try:
             TypeAdapter(get_type_hints(Settings)[name]).validate_python(value)
         except ValidationError as error:
-            raise InputError(f"{path}: {_what(error, (name,))}") from error
+            raise InputError(f"{path}: {what(error, section_types(), above=(name,))}") from error
     return values
-
-
-def _where_and_what(error: ValidationError) -> str:
-    """Say which variable or option is wrong, and how."""
-    location = error.errors()[0]["loc"]
-    variable = PREFIX + NESTED.join(map(str, location)).upper()
-    written = {name: place for name, place in named_variables().items() if variable.startswith(name)}
-    if not written:
-        return _what(error)
-    name = max(written, key=len)
-    return f"{name} ({written[name]}): {_what(error)}"
-
-
-def _what(error: ValidationError, above: tuple[str, ...] = ()) -> str:
-    """Say what is wrong: a key that is none, with the nearest; or a value, which is shown unless it may be secret."""
-    first = error.errors()[0]
-    location = (*above, *map(str, first["loc"]))
-    dotted = ".".join(location)
-    section = section_types().get(location[0])
-    if first["type"] == "extra_forbidden" and section is not None:
-        near = no_such("setting", location[-1], section.model_fields)
-        return near.replace(f"{location[-1]!r}", f"{dotted!r}", 1)
-    if section is not None and (len(location) < 2 or get_type_hints(section).get(location[1]) is SecretStr):
-        return f"{dotted}: {first['msg']}."
-    return f"{dotted}: {first['msg']}, not {first['input']!r}."
-
-
-def _of_section(error: SettingsError) -> str:
-    """Give the section that pydantic-settings names in its error."""
-    found = re.search(r'field "(\w+)"', str(error))
-    return found[1] if found else "a section"

@@ -6,6 +6,9 @@ from pathlib import Path
 from tunelane_pipelines.runs.journal import Entry, Journal
 from tunelane_pipelines.runs.record import LOCK, Remote, RunRecord, RunState, TaskRecord, read_record, write_record
 
+SERVICE = "vertex p/europe-west4"
+"""The service that remote runs are at: the one of `tests.pipelines.service`."""
+
 
 def add_run(root: Path, run_id: str, state: RunState = "succeeded", minute: int = 0) -> RunRecord:
     """Make a run's directory, its record and its row.
@@ -46,7 +49,7 @@ def add_run(root: Path, run_id: str, state: RunState = "succeeded", minute: int 
 def add_remote(root: Path, run_id: str, state: RunState = "running", resource: str = "", minute: int = 0) -> Entry:
     """Make the directory, record and row of a run at a service, which started so many minutes after ten."""
     record = add_run(root, run_id, "running", minute)
-    record.target, record.state = "vertex", state
+    record.target, record.state, record.service = "vertex", state, SERVICE
     record.remote = Remote(resource, f"https://console/{run_id}") if resource else None
     write_record(root / "runs" / run_id, record)
     journal = Journal(root)

@@ -51,6 +51,8 @@ class Service:
 
     def __init__(self, path: Path, clock: FakeClock, name: str = "vertex") -> None:
         self.name = name
+        self.service = f"{name} p/europe-west4"
+        self.takes_run_id = True
         self.step: Callable[[str, str], None] = lambda _verb, _when: None
         self.calls: list[str] = []
         self.script: list[Callable[[RemoteRun], RemoteRun]] = []
@@ -85,10 +87,14 @@ class Service:
 
     def submit(self, submission: Submission) -> RemoteRun:
         def start() -> RemoteRun:
-            found = self._labelled(submission.run_id)
+            # Who takes no id starts whatever it is sent.
+            found = self._labelled(submission.run_id) if self.takes_run_id else None
             return found or self.add(self.new_run(submission.run_id, submission.pipeline, submission.parameters))
 
         return self._around("submit", start)
+
+    def file_run(self, _resource: str, _experiment: str) -> None:
+        self._around("file_run", lambda: None)
 
     def find(self, run_id: str) -> RemoteRun | None:
         return self._around("find", lambda: self._labelled(run_id))

@@ -77,7 +77,7 @@ def test_a_config_outranks_the_settings_and_the_command_line_both(where: str, di
         parameters = local_parameters("train-classifier", config="run.yaml", assignments=["rank=16"], settings=settings)
         assert parameters["data"] == str(directory / "rows.csv")
     else:
-        places: dict[str, Any] = {"registry_uri": "https://mlflow.example", "deployment_uri": "https://served.example"}
+        places: dict[str, Any] = {"registry_uri": "gs://bucket/registry", "deployment_uri": "gs://bucket/deployments"}
         settings = load_settings(**given, **places, data={"uri": "gs://bucket/rows.csv"})
         parameters = cluster_parameters(
             "train-classifier", config="run.yaml", assignments=["rank=16"], settings=settings
@@ -89,7 +89,7 @@ def test_a_config_outranks_the_settings_and_the_command_line_both(where: str, di
 
 def test_a_registry_in_a_secret_goes_to_a_cluster_by_its_name() -> None:
     secret = "projects/p/secrets/registry/versions/3"  # noqa: S105 - a name
-    settings = load_settings(registry_uri=secret, deployment_uri="https://served.example")
+    settings = load_settings(registry_uri=secret, deployment_uri="gs://bucket/deployments")
     parameters = cluster_parameters(
         "train-classifier", config="", assignments=["data=gs://bucket/rows.csv"], settings=settings
     )

@@ -82,6 +82,7 @@ def test_a_home_directory_is_expanded(monkeypatch, directory):
         ("model: {epochs: many}\n", ["model.epochs", "'many'"]),
         ("model: 3\n", ["model"]),
         ("data: {rows: true}\n", ["data.rows", "a truth value is not a number"]),
+        ("gcp: {training_replicas: true}\n", ["gcp.training_replicas", "a truth value is not a number"]),
         ("evaluation: {margin: .nan}\n", ["evaluation.margin", "finite"]),
         ("profile: other.yaml\n", ["No setting 'profile'"]),
         ("base_model: [a, b]\n", ["base_model", "['a', 'b']"]),

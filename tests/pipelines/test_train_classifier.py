@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tunelane_components.etl.component import fingerprint_data
 from tunelane_components.images import IMAGE_BY_COMPONENT
 from tunelane_pipelines.train_classifier import train_classifier
 
@@ -37,14 +38,24 @@ def test_two_compilations_are_byte_identical(compiled: bytes, compile_pipeline: 
 
 def test_the_dag_has_the_stages_of_the_lane(ir: dict[str, Any]) -> None:
     assert {name for name, task in _tasks(ir) if "dag" not in ir["components"][task["componentRef"]["name"]]} == {
-        "resolve-champion", "build-dataset", "train-lora", "export-onnx", "validate-parity", "evaluate-model",
-        "gate-model", "register-candidate", "deploy", "smoke-test", "confirm-champion", "report-verdict",
+        "resolve-champion", "fingerprint-data", "build-dataset", "train-lora", "export-onnx", "validate-parity",
+        "evaluate-model", "gate-model", "register-candidate", "deploy", "smoke-test", "confirm-champion",
+        "report-verdict",
     }  # fmt: skip
 
 
 def test_the_champion_is_pinned_before_anything_else_is_done(ir: dict[str, Any]) -> None:
     first = [name for name, task in ir["root"]["dag"]["tasks"].items() if not task.get("dependentTasks")]
     assert first == ["resolve-champion"]
+
+
+def test_the_dataset_is_built_under_the_fingerprint_of_what_it_reads(ir: dict[str, Any]) -> None:
+    tasks, names = dict(_tasks(ir)), inspect.signature(fingerprint_data.python_func).parameters
+    built, fingerprinted = (tasks[name]["inputs"]["parameters"] for name in ("build-dataset", "fingerprint-data"))
+    assert built["data_fingerprint"] == {
+        "taskOutputParameter": {"producerTask": "fingerprint-data", "outputParameterKey": "Output"}
+    }
+    assert fingerprinted == {name: built[name] for name in names if name in built}
 
 
 def test_every_task_has_a_name_for_people(ir: dict[str, Any]) -> None:

@@ -1,8 +1,11 @@
 """One thing that was looked at, and what was found."""
 
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import msgspec
+
+from tunelane_serving.errors import TunelaneError
 
 Level = Literal["ok", "info", "warning", "problem"]
 
@@ -17,6 +20,16 @@ class Check(msgspec.Struct, frozen=True):
     level: Level
     found: str
     advice: str = ""
+
+
+def looked_at(name: str, found: str, look: Callable[[], object]) -> Iterator[Check]:
+    """Look at one thing: a problem where that raises an error of the project, whose message is the advice."""
+    try:
+        look()
+    except TunelaneError as error:
+        yield Check(name, "problem", found, str(error))
+    else:
+        yield Check(name, "ok", found)
 
 
 def gigabytes(size_bytes: float) -> str:

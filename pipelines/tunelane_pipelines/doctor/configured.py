@@ -11,14 +11,16 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 from tunelane_components.deploy.open import open_deployer
 from tunelane_components.registry.open import open_registry
 from tunelane_components.secrets import is_secret_version
+from tunelane_pipelines.compiling.resources import chosen_training
 from tunelane_pipelines.doctor.check import Check
+from tunelane_pipelines.doctor.images import references
+from tunelane_pipelines.doctor.places import what_is_there
 from tunelane_pipelines.parameters import read_config
 from tunelane_pipelines.runs.masking import mask
-from tunelane_pipelines.samples import SAMPLES
-from tunelane_pipelines.settings import DOTENV, LOCAL, NESTED, PREFIX, Settings, load_settings, named_variables
+from tunelane_pipelines.setting_variables import DOTENV, NESTED, PREFIX, named_variables
+from tunelane_pipelines.settings import LOCAL, Settings, load_settings
 from tunelane_serving.errors import InputError, TunelaneError
 
-_SAMPLE = "sample://"
 # Read by the samples' cache, containers/docker-compose.yml, the server and the client.
 _NOT_SETTINGS = (
     "TUNELANE_CACHE_DIR",
@@ -84,7 +86,11 @@ def _check_value(settings: Settings, name: str, source: str) -> Check:
         elif name == "deployment_uri":
             open_deployer(settings.deployment_uri)
         elif name == "base_model":
-            _require_base_model(settings.base_model)
+            what_is_there("model.base_model", settings.base_model, "")
+        elif name == "images":
+            references(settings)
+        elif name == "gpu":
+            chosen_training(settings.gpu, settings.gcp)
     except InputError as error:
         return Check(name, "problem", f"{value} ({source})", mask(str(error)))
     return Check(name, "ok", f"{value.removeprefix(LOCAL)} ({source})")
@@ -94,14 +100,6 @@ def _require_registry(uri: str) -> None:
     """Refuse a registry that no run could open; what a secret holds is for the task that reads it."""
     if not is_secret_version(uri):
         open_registry(uri)
-
-
-def _require_base_model(uri: str) -> None:
-    """Refuse a sample or a path that is not there; a hub's id cannot be told from here."""
-    if uri.startswith(_SAMPLE) and uri.removeprefix(_SAMPLE).rstrip("/") not in SAMPLES:
-        raise InputError(f"No such sample. There are: {', '.join(_SAMPLE + name for name in SAMPLES)}.")
-    if uri.startswith(("/", ".", "~")) and not Path(uri).expanduser().exists():
-        raise InputError("No such directory. Set base_model to a sample, a path, a gs:// URI or a hub id.")
 
 
 def _misspelt() -> Iterator[Check]:

@@ -92,8 +92,15 @@ def check_disk(root: Path) -> Iterator[Check]:
 
 
 def nearest_existing(path: Path) -> Path:
-    """`path`, or the nearest of its parents that is there."""
-    return next(place for place in (path, *path.parents) if place.exists())
+    """`path`, or the nearest of its parents that is there and may be seen."""
+    return next(place for place in (path, *path.parents) if _is_seen(place))
+
+
+def _is_seen(place: Path) -> bool:
+    try:
+        return place.exists()
+    except OSError:  # below a directory that may not be entered, or no possible name
+        return False
 
 
 def _temporary() -> Path:

@@ -11,11 +11,19 @@ from tunelane_components.train.environment import prepare_torch_environment
 from tunelane_pipelines.doctor.check import Check
 
 MINIMUM_PYTHON = (3, 11)
-# What an extra cannot be without; by the name that is imported.
+# What an extra brings, by the names that are imported; both bring what reads data.
+_ETL = ("datasketch", "fsspec", "gcsfs", "jinja2", "pyarrow", "yaml", "zstandard")
 PACKAGES_BY_EXTRA = {
-    "train": ("torch", "transformers", "peft", "accelerate", "onnx", "onnxscript", "sklearn", "mlflow", "kfp"),
-    "pipelines": ("kfp", "mlflow", "pydantic_settings", "yaml", "jinja2", "rich", "typer", "fsspec"),
-}
+    "train": (
+        "torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "datasets", "onnx", "onnxscript",
+        "sklearn", "mlflow", "kfp", *_ETL,
+    ),
+    "pipelines": (
+        "kfp", "kfp.kubernetes", "google_cloud_pipeline_components", "google.cloud.aiplatform", "google.cloud.logging",
+        "google.cloud.run_v2", "google.cloud.storage", "google.genai", "cronsim", "mlflow", "pydantic",
+        "pydantic_settings", "rich", "typer", *_ETL,
+    ),
+}  # fmt: skip
 _TOOLS = {"gcloud": "for Vertex AI and Cloud Run", "docker": "for the container images"}
 _GPU = Path("/dev/nvidia0")
 
@@ -30,9 +38,9 @@ def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
 
 
 def check_extras() -> Iterator[Check]:
-    """Whether what the extras bring is there; found, not imported."""
+    """Whether what the extras bring is there; found, and as little of it imported as can be."""
     for extra, packages in PACKAGES_BY_EXTRA.items():
-        missing = [package for package in packages if find_spec(package) is None]
+        missing = [package for package in packages if not _is_there(package)]
         name = f"extra {extra}"
         if not missing:
             yield Check(name, "ok", "installed")
@@ -43,6 +51,14 @@ def check_extras() -> Iterator[Check]:
             yield Check(name, "warning", "not installed: pipelines cannot run on this machine", advice)
         else:
             yield Check(name, "problem", f"missing: {', '.join(missing)}", advice)
+
+
+def _is_there(package: str) -> bool:
+    """Whether a package could be imported; of one below another only those above it are."""
+    try:
+        return find_spec(package) is not None
+    except ImportError:  # what stands above it is not there
+        return False
 
 
 def check_torch() -> Check:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from zoneinfo import available_timezones
 
 from tunelane_pipelines.doctor.check import Check
-from tunelane_pipelines.nearest import no_such
-from tunelane_pipelines.settings import KubeflowSettings
+from tunelane_pipelines.nearest import no_such_zone
+from tunelane_pipelines.sections import KubeflowSettings
 from tunelane_serving.errors import TunelaneError
 
 
@@ -18,7 +18,7 @@ def check_kubeflow_forms(settings: KubeflowSettings) -> Iterator[Check]:
     except TunelaneError as error:
         yield Check("kubeflow.host", "problem", settings.host or "none", str(error))
     if settings.time_zone not in available_timezones():
-        advice = no_such("time zone", settings.time_zone, available_timezones()) if settings.time_zone else "Name one."
+        advice = f"{no_such_zone(settings.time_zone)} Set an IANA name, for instance Europe/Berlin."
         yield Check("kubeflow.time_zone", "problem", settings.time_zone or "none", advice)
     if settings.host.startswith("http://") and (settings.token.get_secret_value() or settings.token_file):
         yield Check(

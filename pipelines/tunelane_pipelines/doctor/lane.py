@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tunelane_components.registry.interface import RegisteredVersion
 from tunelane_components.registry.open import open_registry
+from tunelane_components.storage import local_path
 from tunelane_pipelines.doctor.check import Check
 from tunelane_pipelines.doctor.hardware import nearest_existing
 from tunelane_pipelines.predicting.source import deployed_models
@@ -20,6 +21,7 @@ from tunelane_serving.files import locked_if_free
 from tunelane_serving.package import verify
 
 _MANGLED = "python3"
+_HERE = "sqlite:"
 
 
 def check_root(root: Path) -> Check:
@@ -28,6 +30,10 @@ def check_root(root: Path) -> Check:
         found = f'{root} has "{_MANGLED}" in its path, which kfp\'s local runner replaces'
         return Check("root usable", "problem", found, "Choose another with --root.")
     there = nearest_existing(root)
+    try:
+        root.exists()
+    except OSError as error:
+        return Check("root usable", "problem", f"{root}: {error.strerror}", "Choose another with --root.")
     try:
         with tempfile.TemporaryDirectory(dir=there, prefix=".tunelane-doctor."):
             pass
@@ -64,8 +70,21 @@ def check_runs(root: Path) -> Check:
     return Check("runs", "ok", f"{len(entries):,} in the journal" if entries else "none yet")
 
 
-def check_models(settings: Settings) -> Iterator[Check]:
-    """Whether the registry can be read, its champions' packages are whole, and they are what is deployed here."""
+def registry_lies_here(settings: Settings) -> bool:
+    """Whether the registry is a file of this machine."""
+    return settings.registry_uri.startswith(_HERE)
+
+
+def check_models(settings: Settings, *, is_asked: bool) -> Iterator[Check]:
+    """Whether the registry can be read, its champions' packages are whole, and they are what is deployed here.
+
+    Args:
+        settings: in force.
+        is_asked: whether a registry that does not lie on this machine is asked, too.
+    """
+    if not is_asked and not registry_lies_here(settings):
+        yield Check("registry", "info", "not on this machine, and not asked", "Pass --target vertex to have it asked.")
+        return
     try:
         registry = open_registry(settings.registry_uri)
         names = registry.names()
@@ -93,12 +112,16 @@ def _check_package(champion: RegisteredVersion) -> Check:
     if not champion.digest:
         found = f"version {champion.version} is champion, and was not registered by Tunelane"
         return Check(name, "problem", found, "Move the alias 'champion' to a version that was.")
+    version = f"champion is version {champion.version}, {champion.digest[:12]}"
+    package = local_path(champion.package)
+    if package is None:
+        return Check(name, "ok", f"{version}; its package lies at {champion.package}")
     try:
-        verify(champion.package, expected_digest=champion.digest)
+        verify(package, expected_digest=champion.digest)
     except ContractError as error:
         advice = "Copy the package back from where it was built (`tunelane models show` names the run), or run again."
         return Check(name, "problem", f"the champion's package is damaged: {error}", advice)
-    return Check(name, "ok", f"champion is version {champion.version}, {champion.digest[:12]}; its package is whole")
+    return Check(name, "ok", f"{version}; its package is whole")
 
 
 def _check_deployments(settings: Settings, champions: dict[str, RegisteredVersion | None]) -> Iterator[Check]:

@@ -2,22 +2,16 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import typer
 
-from tunelane_pipelines.compiling.resources import KUBEFLOW, TARGETS, VERTEX
+from tunelane_pipelines.compiling.resources import TARGETS
 from tunelane_pipelines.doctor.check import Check
-from tunelane_pipelines.doctor.configured import check_settings
-from tunelane_pipelines.doctor.hardware import check_cores, check_disk, check_int8, check_memory
-from tunelane_pipelines.doctor.installed import check_extras, check_python, check_tools, check_torch
-from tunelane_pipelines.doctor.kubeflow import check_kubeflow, check_kubeflow_forms
-from tunelane_pipelines.doctor.lane import check_models, check_root, check_runs, check_samples
-from tunelane_pipelines.doctor.vertex import check_gcp_forms, check_vertex
+from tunelane_pipelines.doctor.checking import all_checks
 from tunelane_pipelines.nearest import no_such
-from tunelane_pipelines.settings import GcpSettings, KubeflowSettings, Settings
 from tunelane_serving.errors import InputError
 
 _GLYPHS = {"ok": ("✓", "green"), "info": ("·", "dim"), "warning": ("!", "yellow"), "problem": ("✗", "bold red")}
@@ -47,44 +41,6 @@ def print_checks(root: Path | None, profile: Path | None, *, target: str = "", a
         counted = [_counted(levels[level], level) for level in ("problem", "warning") if levels[level]]
         typer.echo(f"\n{' and '.join(counted) or 'Nothing is wrong'}.")
     return not levels["problem"]
-
-
-def all_checks(root: Path | None, profile: Path | None, target: str = "") -> Iterator[Check]:
-    """Every check, the quick ones first; of the services only the one that is named is asked."""
-    yield check_python()
-    yield from check_extras()
-    yield check_int8()
-    yield check_cores()
-    yield check_memory()
-    yield from check_tools()
-    yield from check_samples()
-    settings, found = check_settings(root, profile)
-    yield from found
-    if settings is not None:
-        yield check_root(settings.root)
-        yield from check_disk(settings.root)
-        yield check_runs(settings.root)
-        yield from check_models(settings)
-        yield from check_targets(settings, target)
-    yield check_torch()
-
-
-def check_targets(settings: Settings, target: str = "") -> Iterator[Check]:
-    """The form of what is set for each cluster; and of the named one whether it takes runs from here."""
-    if target == VERTEX or settings.gcp != GcpSettings():
-        forms = list(check_gcp_forms(settings.gcp))
-        yield from forms
-        if target == VERTEX and not _has_problem(forms):
-            yield from check_vertex(settings.gcp)
-    if target == KUBEFLOW or settings.kubeflow != KubeflowSettings():
-        forms = list(check_kubeflow_forms(settings.kubeflow))
-        yield from forms
-        if target == KUBEFLOW and not _has_problem(forms):
-            yield from check_kubeflow(settings.kubeflow)
-
-
-def _has_problem(checks: list[Check]) -> bool:
-    return any(check.level == "problem" for check in checks)
 
 
 def _printer(as_json: bool) -> Callable[[Check], None]:

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
-from tunelane_pipelines.doctor.check import Check
-from tunelane_pipelines.settings import GcpSettings
+from tunelane_pipelines.doctor.check import Check, looked_at
+from tunelane_pipelines.doctor.lane import check_models, registry_lies_here
+from tunelane_pipelines.doctor.vertex_named import check_named
+from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings import Settings
 from tunelane_pipelines.targets.vertex.check import check_key, check_places
 from tunelane_pipelines.targets.vertex.clients import CALL_TIMEOUT_S, Clients
 from tunelane_pipelines.targets.vertex.errors import plain_error, plain_errors
@@ -23,6 +26,8 @@ _ON_PROJECT = (
     "aiplatform.schedules.delete",
     "logging.logEntries.list",
 )
+# Training is started by a task: https://cloud.google.com/vertex-ai/docs/pipelines/customjob-component
+_TASKS_ON_PROJECT = ("aiplatform.customJobs.create", "aiplatform.customJobs.get")
 _TASKS_ON_BUCKET = ("storage.objects.create", "storage.objects.get", "storage.objects.list")
 _ACT_AS = "iam.serviceAccounts.actAs"
 
@@ -38,7 +43,7 @@ def check_gcp_forms(settings: GcpSettings) -> Iterator[Check]:
             is_sound = False
             yield Check(f"gcp.{name}", "problem", str(value or "none"), str(error))
     if is_sound:
-        yield from _looked_at("gcp.encryption_key", settings.encryption_key or "none", lambda: check_key(settings))
+        yield from looked_at("gcp.encryption_key", settings.encryption_key or "none", lambda: check_key(settings))
         if not settings.service_account:
             yield Check(
                 "gcp.service_account",
@@ -48,32 +53,27 @@ def check_gcp_forms(settings: GcpSettings) -> Iterator[Check]:
             )
 
 
-def check_vertex(settings: GcpSettings) -> Iterator[Check]:
+def check_vertex(all_settings: Settings) -> Iterator[Check]:
     """Every check that needs Google, on settings that are of their form: a problem of one keeps no other back."""
+    settings = all_settings.gcp
     clients = Clients(settings.project, settings.region)
     credentials = _check_credentials(clients)
     yield credentials
     if credentials.level == "problem":
         return
-    yield from _looked_at("pipelines API", settings.region, lambda: _list_jobs(clients, settings))
-    yield from _looked_at("schedules API", settings.region, lambda: _list_schedules(clients, settings))
-    yield from _looked_at("logging API", settings.project, lambda: _list_log(clients))
+    yield from looked_at("pipelines API", settings.region, lambda: _list_jobs(clients, settings))
+    yield from looked_at("schedules API", settings.region, lambda: _list_schedules(clients, settings))
+    yield from looked_at("logging API", settings.project, lambda: _list_log(clients))
     bucket = settings.pipeline_root.removeprefix("gs://").partition("/")[0]
-    yield from _looked_at("bucket", f"gs://{bucket} for {settings.region}", lambda: check_places(clients, settings))
+    yield from looked_at("bucket", f"gs://{bucket} for {settings.region}", lambda: check_places(clients, settings))
     yield from _check_on_bucket(clients, settings, bucket)
     if settings.template_repository:
         repository = settings.template_repository
-        yield from _looked_at("templates", repository, lambda: _list_templates(clients, repository))
+        yield from looked_at("templates", repository, lambda: _list_templates(clients, repository))
     yield from _check_on_project(clients, settings)
-
-
-def _looked_at(name: str, found: str, look: Callable[[], None]) -> Iterator[Check]:
-    try:
-        look()
-    except TunelaneError as error:
-        yield Check(name, "problem", found, str(error))
-    else:
-        yield Check(name, "ok", found)
+    yield from check_named(clients, all_settings)
+    if not registry_lies_here(all_settings):
+        yield from check_models(all_settings, is_asked=True)
 
 
 def _check_credentials(clients: Clients) -> Check:
@@ -149,7 +149,8 @@ def _check_on_bucket(clients: Clients, settings: GcpSettings, bucket: str) -> It
 
 def _check_on_project(clients: Clients, settings: GcpSettings) -> Iterator[Check]:
     # https://cloud.google.com/resource-manager/reference/rest/v3/projects/testIamPermissions
-    asked = (*_ON_PROJECT, _ACT_AS)
+    wanted = (*_ON_PROJECT, *(_TASKS_ON_PROJECT if settings.service_account == _account(clients) else ()))
+    asked = (*wanted, _ACT_AS)
     granted: list[str] = []
 
     def held() -> list[str]:
@@ -163,7 +164,7 @@ def _check_on_project(clients: Clients, settings: GcpSettings) -> Iterator[Check
         granted.extend(answer.permissions)
         return granted
 
-    yield from _check_permissions("permissions", _ON_PROJECT, held, "use Vertex AI", clients.project)
+    yield from _check_permissions("permissions", wanted, held, "use Vertex AI", clients.project)
     if granted and settings.service_account and _ACT_AS not in granted:
         account = settings.service_account
         yield Check(

@@ -1,21 +1,11 @@
 """Where each setting comes from, and values that cannot be used."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tunelane_pipelines.doctor.check import Check
 from tunelane_pipelines.doctor.configured import check_settings
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty working directory and an environment without settings."""
-    for name in [name for name in os.environ if name.startswith("TUNELANE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def _checks(root: Path | None = None, profile: Path | None = None) -> dict[str, Check]:
@@ -47,10 +37,12 @@ def test_each_value_says_its_source(place: Path, monkeypatch: pytest.MonkeyPatch
     [
         ("registry_uri", "http://user:secret@mlflow:5000", "is not supported. Set registry_uri to sqlite:"),
         ("registry_uri", "sqlite:///100%/registry.db", "is not supported"),
-        ("deployment_uri", "gs://bucket", "is not supported. Set deployment_uri to local:"),
+        ("deployment_uri", "http://server", "is not supported. Set deployment_uri to local:"),
         ("deployment_uri", "local:relative", "is not supported"),
-        ("base_model", "sample://minilmm", "There are: sample://sentiment, sample://minilm"),
+        ("base_model", "sample://minilmm", "No sample 'minilmm'. Did you mean 'minilm'?"),
         ("base_model", "./nowhere", "No such directory"),
+        ("gpu", "l44", "No GPU 'l44'. Did you mean 'l4'?"),
+        ("images", "nowhere.json", "nowhere.json: No such file or directory"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_a_problem(

@@ -1,8 +1,11 @@
 """Python, extras and torch, where they are not as they should be."""
 
 import os
+import re
 import stat
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,29 @@ def test_what_is_missing_of_an_extra_is_named_with_how_to_get_it(monkeypatch: py
     assert (train.level, train.found) == ("problem", "missing: no_such_package")
     assert pipelines.found == "missing: no_such_package, nor_this"
     assert pipelines.advice == "pip install 'tunelane[pipelines]'"
+
+
+def test_every_package_that_an_extra_asks_for_is_looked_for() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    modules_by_package: dict[str, set[str]] = {}
+    for module, packages in packages_distributions().items():
+        for package in packages:
+            modules_by_package.setdefault(package.lower().replace("_", "-"), set()).add(module)
+    for extra, looked_for in installed.PACKAGES_BY_EXTRA.items():
+        wanted = [re.split(r"[\[<>=]", line)[0] for line in (*extras[extra], *extras["etl"])]
+        heads = {name.partition(".")[0] for name in looked_for}
+        missing = [name for name in wanted if name != "tunelane" and not modules_by_package[name] & heads]
+        assert missing == []
+        # Of Google's the head says nothing.
+        clients = [name for name in wanted if name.startswith("google-cloud-") and "components" not in name]
+        assert len([name for name in looked_for if name.startswith("google.cloud.")]) == len(clients)
+
+
+def test_a_package_below_one_that_is_missing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installed, "PACKAGES_BY_EXTRA", {"pipelines": ("no_such_package.below",)})
+    (check,) = check_extras()
+    assert check.found == "missing: no_such_package.below"
 
 
 def test_without_torch_a_machine_still_serves(monkeypatch: pytest.MonkeyPatch) -> None:
