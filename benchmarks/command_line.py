@@ -7,51 +7,21 @@ Needs a model deployed below the root: `make run` deploys one. Its overhead is r
 
 import argparse
 import json
-import resource
-import shlex
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
 from environment import environment
+from waits import Timing, print_timings, timing, waited
 
 from tunelane_pipelines.runs.finding import find_run
 from tunelane_pipelines.runs.record import read_record
 
 
-@dataclass(frozen=True)
-class Timing:
-    """A command (without what says where things lie) and its seconds over the repeats, process start and end included.
-
-    `cpu_s` is the median of processor time, children too.
-    """
-
-    command: str
-    median_wall_s: float
-    max_wall_s: float
-    cpu_s: float
-    bar_s: float
-
-
 def timed(command: str, options: list[str], repeats: int, bar_s: float) -> Timing:
     """Run a command some times; the first time, which fills the file cache, does not count."""
-    walls, processor = [], []
-    for _ in range(repeats + 1):
-        before, started_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        subprocess.run(
-            [str(Path(sys.executable).parent / "tunelane"), *shlex.split(command)[1:], *options],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        walls.append(time.monotonic() - started_s)
-        processor.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return Timing(command, statistics.median(walls[1:]), max(walls[1:]), statistics.median(processor[1:]), bar_s)
+    return timing(command, [waited(command, options) for _ in range(repeats + 1)][1:], bar_s)
 
 
 def main() -> None:
@@ -67,10 +37,7 @@ def main() -> None:
             timed("tunelane predict 'A warm, funny film.'", root, arguments.repeats, bar_s=1.0),
             timed("tunelane compile", ["--output", f"{scratch}/compiled"], arguments.repeats, bar_s=5.0),
         ]
-    print(f"{'command':56} {'median s':>8} {'max s':>6} {'CPU s':>6} {'bar s':>6}")
-    for timing in timings:
-        wall = f"{timing.median_wall_s:>8.2f} {timing.max_wall_s:>6.2f}"
-        print(f"{timing.command:56} {wall} {timing.cpu_s:>6.2f} {timing.bar_s:>6.1f}")
+    print_timings(timings)
     record = read_record(Path(find_run(arguments.root.absolute(), "latest").place))
     overhead = msgspec.to_builtins(record.overhead)
     print(f"\n{record.run_id}: {record.wall_s:.0f} s, of which no stage's own work:")

@@ -27,8 +27,17 @@ from tunelane_components.images import EXTRA_BY_IMAGE, IMAGE_BY_COMPONENT
 from tunelane_pipelines.catalog import MODULE_BY_PIPELINE, load_pipeline
 from tunelane_pipelines.cli.main import app
 from tunelane_pipelines.compiling.descriptions import described_component
-from tunelane_pipelines.compiling.files import load_components
-from tunelane_pipelines.compiling.resources import NEEDS_BY_COMPONENT, Needs
+from tunelane_pipelines.compiling.pipeline import load_components
+from tunelane_pipelines.compiling.resources import (
+    GPUS,
+    KUBEFLOW,
+    NEEDS_BY_COMPONENT,
+    VERTEX,
+    Machine,
+    Needs,
+    Training,
+    resources_of,
+)
 from tunelane_pipelines.dag import read_dag
 from tunelane_pipelines.drawing.picture import svg
 from tunelane_pipelines.settings import Settings
@@ -186,6 +195,26 @@ def clusters_table(_: str) -> str:
         ("component", "machine", "time for one try", "tries after the first", "may be cached"),
         (row(name) for name in NEEDS_BY_COMPONENT),
     )
+
+
+def training_table(_: str) -> str:
+    """What training is given for each choice of GPU."""
+
+    def row(gpu: str) -> tuple[object, ...]:
+        on_vertex, on_kubeflow = (resources_of("train_lora", target, Training(gpu)) for target in (VERTEX, KUBEFLOW))
+        shape = f"{on_kubeflow.machine.cpu} cores, {on_kubeflow.machine.memory.removesuffix('G')} GB"
+        return (
+            code(gpu), code(on_vertex.custom_job_type), gpu_of(on_vertex.machine), shape, gpu_of(on_kubeflow.machine)
+        )  # fmt: skip
+
+    return table(
+        ("`--gpu`", "machine on Vertex AI", "its GPU", "machine on Kubeflow", "its GPU"), (row(gpu) for gpu in GPUS)
+    )
+
+
+def gpu_of(machine: Machine) -> str:
+    """Count and kind of the accelerators of a machine."""
+    return f"{machine.accelerator_count} {code(machine.accelerator)}" if machine.accelerator else "none"
 
 
 def images_table(_: str) -> str:
@@ -374,6 +403,28 @@ def waits_block(_: str) -> str:
     return table(("command", "seconds"), rows) + "\n\n" + "\n".join(textwrap.wrap(said, 120))
 
 
+def cloud_block(_: str) -> str:
+    """Give what people wait for beside runs in the cloud, against what was to be reached."""
+    result = json.loads((RESULTS / "cloud.json").read_text())
+    rows = (
+        (
+            code(found["command"]),
+            f"{'' if found['is_met'] else '**missed**: '}{found['median_wall_s']:.2f}",
+            f"{found['cpu_s']:.2f}",
+            f"below {found['bar_s']:.0f}",
+        )
+        for found in result["commands"]
+    )
+    found = table(("command", "seconds", "CPU s", "to be reached"), rows)
+    if result["load_before"] < 1:
+        return found
+    said = (
+        f"Measured beside other work (a load of {result['load_before']:.0f} on "
+        f"{result['environment']['machine']['cores']} cores): the seconds of processors are the commands' own."
+    )
+    return found + "\n\n" + "\n".join(textwrap.wrap(said, 120))
+
+
 def scale_block(_: str) -> str:
     """Give the ETL beside its alternatives on the largest file, and what its further work costs."""
     result = json.loads((RESULTS / "etl_scale.json").read_text())
@@ -463,7 +514,7 @@ def needs_in_words(name: str) -> str:
 def machine_of(needs: Needs) -> str:
     """Cores, memory, and the GPU where one can be used."""
     cores = "1 core" if needs.machine.cpu == "1" else f"{needs.machine.cpu} cores"
-    return f"{cores}, {needs.machine.memory.removesuffix('G')} GB{', a GPU' if needs.gpu else ''}"
+    return f"{cores}, {needs.machine.memory.removesuffix('G')} GB{', a GPU' if needs.trains else ''}"
 
 
 def hours(seconds: int) -> str:
@@ -478,6 +529,7 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "component": component_block,
     "clusters": clusters_table,
     "images": images_table,
+    "training": training_table,
     "settings": settings_table,
     "commands": commands_block,
     "serve-options": serve_options_block,
@@ -487,6 +539,7 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "floor": floor_block,
     "rows": rows_block,
     "waits": waits_block,
+    "cloud": cloud_block,
     "scale": scale_block,
     "serving": serving_block,
 }

@@ -32,7 +32,10 @@ _VERBS: dict[str, tuple[int | None, set[str]]] = {
     "gcloud config set": (2, set()),
     "gcloud services enable": (None, {"--project"}),
     "gcloud storage buckets create": (1, {"--location", "--uniform-bucket-level-access", "--public-access-prevention"}),
-    "gcloud storage buckets update": (1, {"--lifecycle-file"}),
+    "gcloud storage buckets update": (1, {"--lifecycle-file", "--versioning"}),
+    "gcloud storage cat": (1, set()),
+    "gcloud storage cp": (2, set()),
+    "gcloud storage rsync": (2, {"--recursive"}),
     "gcloud storage buckets add-iam-policy-binding": (1, _BINDING),
     "gcloud artifacts repositories create": (1, {"--repository-format", "--location"}),
     "gcloud artifacts repositories add-iam-policy-binding": (1, {"--location", *_BINDING}),
@@ -52,6 +55,8 @@ _VERBS: dict[str, tuple[int | None, set[str]]] = {
     "kubectl create serviceaccount": (1, {"--namespace"}),
     "kubectl create rolebinding": (1, {"--namespace", "--clusterrole", "--serviceaccount"}),
     "kubectl create token": (1, {"--namespace", "--audience", "--duration"}),
+    # Its options stand before their values.
+    "tunelane-serve": (2, {"--expected-digest", "--model"}),
 }  # fmt: skip
 
 
@@ -72,7 +77,7 @@ def _granted() -> set[tuple[str, str]]:
 
 def _table() -> set[tuple[str, str]]:
     rows = re.findall(r"^\| `?([\w-]+)`?(?:: [^|]+)? \| `(roles/[\w.]+)` \|", _PAGE.read_text(), re.MULTILINE)
-    assert len(rows) == 15
+    assert len(rows) == 16
     return set(rows)
 
 
