@@ -31,12 +31,14 @@ run: $(INSTALLED) ## Train, judge and deploy the sample classifier on this machi
 	$(BIN)/tunelane run train-classifier --config sentiment
 
 # The documentation's commands need curl, its pages are looked at in a real browser (any Chromium on the path), and what
-# the server keeps is kept in a real PostgreSQL too. Debian keeps PostgreSQL's programs off the path.
+# the server keeps is kept in a real PostgreSQL too. Debian keeps PostgreSQL's programs off the path. systemd itself
+# reads the timers that schedules become.
 debian-packages:
 	@{ command -v curl && { command -v chromium || command -v chromium-browser || command -v google-chrome; } && \
-	  { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; }; } >/dev/null 2>&1 || \
-	  $(AS_ROOT) sh -c 'apt-get update -qq && apt-get install -y -qq curl chromium fonts-dejavu-core postgresql' || \
-	  { echo 'The tests need curl, Chromium and PostgreSQL: apt-get install curl chromium postgresql' >&2; exit 1; }
+	  { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } && command -v systemd-analyze; } >/dev/null 2>&1 || \
+	  $(AS_ROOT) sh -c 'apt-get update -qq && \
+	    apt-get install -y -qq curl chromium fonts-dejavu-core postgresql systemd' || \
+	  { echo 'The tests need: apt-get install curl chromium postgresql systemd' >&2; exit 1; }
 
 test: $(TESTABLE) debian-packages lint ## Everything that must hold: lint, types, import contracts, tests
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"

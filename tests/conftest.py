@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NoReturn
 
 import msgspec
 import numpy as np
@@ -296,14 +296,23 @@ class PostgresServer:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """Start a PostgreSQL; skip where there is none, but fail where one is asked for (CI, TUNELANE_REQUIRE_POSTGRES)."""
-    programs = _postgres_programs()
-    if programs is None:
-        word = "install PostgreSQL 15 or newer: apt-get install postgresql"
-        if os.environ.get("CI") or os.environ.get("TUNELANE_REQUIRE_POSTGRES"):
+def give_up() -> Callable[[str], NoReturn]:
+    """Give what ends a test that lacks a program: as skipped, but as failed in CI or with TUNELANE_REQUIRE_PROGRAMS."""
+
+    def give_up(word: str) -> NoReturn:
+        if os.environ.get("CI") or os.environ.get("TUNELANE_REQUIRE_PROGRAMS"):
             pytest.fail(word, pytrace=False)
         pytest.skip(word)
+
+    return give_up
+
+
+@pytest.fixture(scope="session")
+def postgres_server(give_up: Callable[[str], NoReturn]) -> Iterator[PostgresServer]:
+    """Start a PostgreSQL; give up where there is none."""
+    programs = _postgres_programs()
+    if programs is None:
+        give_up("install PostgreSQL 15 or newer: apt-get install postgresql")
     # Not pytest's own directory: that one is closed to other users, and too long for a socket's name.
     directory = Path(tempfile.mkdtemp(prefix="tunelane-postgres-"))
     try:
