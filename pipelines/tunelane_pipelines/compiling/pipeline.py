@@ -7,9 +7,9 @@ from typing import Any
 
 import tunelane_components
 from tunelane_pipelines.catalog import load_pipeline
+from tunelane_pipelines.compiling.manifests import kubernetes_manifest
 from tunelane_pipelines.compiling.resources import KUBEFLOW, Training, check_target
 from tunelane_pipelines.sections import KubeflowSettings
-from tunelane_pipelines.targets.kubeflow.manifests import kubernetes_manifest
 
 
 def compile_pipeline(
