@@ -34,7 +34,7 @@ def print_logs(root: Path, name: str, task: str, opener: Opener, clock: Clock, *
         return
     if not entry.resource:
         raise InputError(f"{entry.run_id} has not started, as far as is known. See: {show}")
-    target = opened(entry, opener)
+    target = opened(entry, entry.run_id, opener)
     # Read whole before it is printed: a reading that is broken off starts anew.
     for line in retried(lambda: list(target.logs(entry.resource, task=task)), clock):
         typer.echo(f"{line.time.astimezone():%Y-%m-%d %H:%M:%S}  {line.task}  {line.text}")

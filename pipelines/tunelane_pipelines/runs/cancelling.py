@@ -38,13 +38,17 @@ def cancel_run(root: Path, entry: Entry, opener: Opener, clock: Clock) -> RunRec
     if not entry.is_remote:
         return _end_command(root, entry, clock)
     if entry.state not in ("submitting", "needs-resume"):
-        return _cancel(root, entry, opened(entry, opener), clock)
+        return _cancel(root, entry, opened(entry, entry.run_id, opener), clock)
     # Who submits or resumes it holds the lock: a run that is sent after it was looked for would go on.
     with locked_if_free(Path(entry.place) / LOCK) as is_free:
         if not is_free:
             raise InputError(f"{entry.run_id} is being submitted by another command. Cancel it when that has ended.")
         found = find_run(root, entry.run_id)
-        return recorded(found) if found.state in ENDED else _cancel(root, found, opened(found, opener), clock)
+        return (
+            recorded(found)
+            if found.state in ENDED
+            else _cancel(root, found, opened(found, found.run_id, opener), clock)
+        )
 
 
 def _cancel(root: Path, entry: Entry, target: RemoteTarget, clock: Clock) -> RunRecord:

@@ -62,7 +62,7 @@ def seen(root: Path, entry: Entry, opener: Opener, clock: Clock, *, attempts: in
     """
     if not entry.is_remote or entry.state == "submitting" or _is_settled(entry):
         return recorded(entry)
-    return look(root, entry, opened(entry, opener), clock, attempts=attempts)
+    return look(root, entry, opened(entry, entry.run_id, opener), clock, attempts=attempts)
 
 
 def recorded(entry: Entry) -> RunRecord:

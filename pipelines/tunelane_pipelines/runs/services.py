@@ -1,6 +1,7 @@
-"""Which service a run belongs to, and asking that one and no other."""
+"""Which service a run or a schedule belongs to, and asking that one and no other."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from tunelane_pipelines.runs.journal import Entry
 from tunelane_pipelines.targets.clock import Clock
@@ -13,30 +14,50 @@ Opener = Callable[[str], RemoteTarget]
 
 
 class Elsewhere(InputError):
-    """A run belongs to another service than the one that the settings in force name."""
+    """A run or a schedule belongs to another service than the one that the settings in force name."""
 
 
-def belongs(entry: Entry, target: RemoteTarget) -> bool:
-    """Whether a run belongs to this service. One of an older release, which kept none, belongs to the one in force."""
-    return entry.target == target.name and entry.service in ("", target.service)
+class Kept(Protocol):
+    """A run or a schedule that a service keeps: the target's name, and the service; empty where none was noted."""
+
+    @property
+    def target(self) -> str:
+        """One of `TARGETS`."""
+        ...
+
+    @property
+    def service(self) -> str:
+        """As `RemoteTarget.service`."""
+        ...
 
 
-def opened(entry: Entry, opener: Opener) -> RemoteTarget:
-    """Give the service that a remote run belongs to.
+def belongs(kept: Kept, target: RemoteTarget) -> bool:
+    """Whether it belongs to this service. What an older release kept, which noted none, belongs to the one in force."""
+    return kept.target == target.name and kept.service in ("", target.service)
+
+
+def opened(kept: Kept, called: str, opener: Opener) -> RemoteTarget:
+    """Give the service that a run or a schedule belongs to.
+
+    Args:
+        kept: the run or the schedule.
+        called: what people call it, at the beginning of a sentence.
+        opener: gives a target.
 
     Raises:
         Elsewhere: the settings in force name another, or none.
     """
+    at = f"{called} is at {kept.service}"
     try:
-        target = opener(entry.target)
+        target = opener(kept.target)
     except InputError as error:
-        if not entry.service:
+        if not kept.service:
             raise
-        raise Elsewhere(f"{_at(entry)}, and the settings in force name no such service: {error}") from error
-    if not belongs(entry, target):
+        raise Elsewhere(f"{at}, and the settings in force name no such service: {error}") from error
+    if not belongs(kept, target):
         raise Elsewhere(
-            f"{_at(entry)}, and the settings in force name {target.service}. Pass the --profile that it was submitted "
-            "with, or set its project and region, or host and namespace."
+            f"{at}, and the settings in force name {target.service}. Pass the --profile that it was made with, or set "
+            "its project and region, or host and namespace."
         )
     return target
 
@@ -55,7 +76,3 @@ def ask(entry: Entry, target: RemoteTarget, clock: Clock, *, attempts: int) -> R
             return None
         resource = found.resource
     return retried(lambda: target.get(resource), clock, attempts=attempts)
-
-
-def _at(entry: Entry) -> str:
-    return f"{entry.run_id} is at {entry.service}"

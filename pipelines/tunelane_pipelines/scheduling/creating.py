@@ -6,13 +6,12 @@ from dataclasses import replace as with_fields
 from tunelane_pipelines.compiling.resources import TARGETS
 from tunelane_pipelines.nearest import no_such
 from tunelane_pipelines.runs.record import LOCAL
-from tunelane_pipelines.runs.services import Opener
+from tunelane_pipelines.runs.services import Opener, opened
 from tunelane_pipelines.scheduling.journalled import Schedules
 from tunelane_pipelines.scheduling.local import choose_starter, local_keeper, local_schedule
 from tunelane_pipelines.scheduling.names import check_name
 from tunelane_pipelines.scheduling.record import ScheduleRecord
 from tunelane_pipelines.scheduling.service import ServiceKeeper
-from tunelane_pipelines.scheduling.services import opened
 from tunelane_pipelines.scheduling.store import ScheduleStore
 from tunelane_pipelines.settings import Settings
 from tunelane_pipelines.submitting.submit import Wish, wished
@@ -108,4 +107,6 @@ def schedules_of(record: ScheduleRecord, settings: Settings, opener: Opener, clo
     store = ScheduleStore(settings.root)
     if record.starter:
         return Schedules(store, local_keeper(record.starter, settings.root), clock, settings.profile)
-    return Schedules(store, ServiceKeeper(opened(record, opener), store), clock, settings.profile)
+    return Schedules(
+        store, ServiceKeeper(opened(record, f"Schedule {record.name}", opener), store), clock, settings.profile
+    )

@@ -7,9 +7,9 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from tunelane_pipelines.runs.services import belongs
 from tunelane_pipelines.scheduling.names import free_name
 from tunelane_pipelines.scheduling.record import ScheduleRecord, as_seen
-from tunelane_pipelines.scheduling.services import is_at
 from tunelane_pipelines.scheduling.store import ScheduleStore
 from tunelane_pipelines.targets.target import Recurrence, RemoteSchedule, RemoteTarget
 from tunelane_serving.errors import InputError
@@ -27,7 +27,7 @@ def reconcile(store: ScheduleStore, target: RemoteTarget, now: datetime) -> dict
     by_resource = {seen.resource: seen for seen in found}
     left = dict(by_resource)
     seen_by_name: dict[str, RemoteSchedule] = {}
-    ours = [record for record in before if is_at(record, target)]
+    ours = [record for record in before if belongs(record, target)]
     for record in ours:
         if record.resource in by_resource:
             seen_by_name[record.name] = left.pop(record.resource)

@@ -15,12 +15,11 @@ from tunelane_pipelines.runs.advice import again
 from tunelane_pipelines.runs.journal import Entry, Journal
 from tunelane_pipelines.runs.reconciling import refresh
 from tunelane_pipelines.runs.record import LOCAL
-from tunelane_pipelines.runs.services import Opener
+from tunelane_pipelines.runs.services import Opener, opened
 from tunelane_pipelines.scheduling.crontab import adding_command, crontab_line, removing_command
 from tunelane_pipelines.scheduling.reconciling import reconcile
 from tunelane_pipelines.scheduling.record import ScheduleRecord
 from tunelane_pipelines.scheduling.recurrence import is_readable, next_runs, read_zone
-from tunelane_pipelines.scheduling.services import opened
 from tunelane_pipelines.scheduling.store import FIRST, ScheduleStore
 from tunelane_pipelines.scheduling.systemd import SystemdKeeper
 from tunelane_pipelines.settings import Settings
@@ -77,7 +76,7 @@ def print_schedule(settings: Settings, name: str, opener: Opener, clock: Clock, 
     seen = None
     if not record.starter:
         try:
-            opened(record, opener)
+            opened(record, f"Schedule {record.name}", opener)
         except InputError as error:
             typer.echo(f"{error} It is shown as it was last seen.", err=True)
         else:

@@ -108,7 +108,7 @@ def resume_run(entry: Entry, opener: Opener, clock: Clock, *, profile: Path | No
         raise InputError(f"{entry.run_id} ran on this machine. Run it again: {show} says how.")
     if entry.state not in _UNSENT:
         return recorded(entry)
-    journal, target = Journal(root), opened(entry, opener)
+    journal, target = Journal(root), opened(entry, entry.run_id, opener)
     with locked_if_free(directory / LOCK) as is_free:
         if not is_free:
             watch = again("runs list", root, profile)

@@ -100,7 +100,7 @@ def resume(entry: Entry, settings: Settings, opener: Opener, clock: Clock) -> No
     directory = Path(entry.place)
     # A run that was found at the service, and was not submitted here, has none.
     if (directory / SUBMISSION).is_file() and (experiment := read_submission(directory).experiment):
-        file_run(record, experiment, opened(entry, opener), clock, settings.root, settings.profile)
+        file_run(record, experiment, opened(entry, entry.run_id, opener), clock, settings.root, settings.profile)
 
 
 def print_started(record: RunRecord) -> None:

@@ -10,10 +10,8 @@ from msgspec.structs import replace
 
 from tunelane_pipelines.scheduling.reconciling import reconcile
 from tunelane_pipelines.scheduling.record import ScheduleRecord
-from tunelane_pipelines.scheduling.services import opened
 from tunelane_pipelines.scheduling.store import ScheduleStore
 from tunelane_pipelines.targets.target import Recurrence, RemoteSchedule
-from tunelane_serving.errors import InputError
 
 _DAILY = Recurrence("0 3 * * *")
 
@@ -60,22 +58,6 @@ def test_schedules_of_another_service_stay_as_they_are(
     assert list(reconcile(store, service, clock.now())) == ["nightly-2"]
     assert store.record("nightly") == elsewhere
     assert (store.record("nightly-2").resource, store.record("nightly-2").service) == ("s/9", "vertex p/r")
-
-
-def test_a_verb_on_a_schedule_of_another_service_is_refused_in_one_line(service: Any, record: ScheduleRecord) -> None:
-    with pytest.raises(InputError) as caught:
-        opened(replace(record, service="vertex p/other"), lambda _: service)
-    assert str(caught.value) == (
-        "Schedule nightly is at vertex p/other, and the settings in force name vertex p/r. Pass the --profile that it "
-        "was created with, or set its project and region, or host and namespace."
-    )
-    assert opened(record, lambda _: service) is service
-
-    def refuse(_: str) -> Any:
-        raise InputError("Set gcp.project.")
-
-    with pytest.raises(InputError, match=r"is at vertex p/r, and the settings in force name no such service: Set gcp"):
-        opened(record, refuse)
 
 
 def test_a_schedule_of_an_earlier_release_gets_its_service_when_it_is_seen_there(
