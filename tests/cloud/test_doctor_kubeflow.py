@@ -9,8 +9,8 @@ import pytest
 from tests.cloud.kubeflow.installation import FakeKubeflow
 from tunelane_pipelines.doctor.check import Check
 from tunelane_pipelines.doctor.checking import check_targets
-from tunelane_pipelines.sections import KubeflowSettings
 from tunelane_pipelines.settings import Settings, load_settings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 
 _TOKEN = "right"  # noqa: S105 - it opens nothing
 

@@ -14,8 +14,8 @@ from tunelane_pipelines.cli import main as cli
 from tunelane_pipelines.doctor.check import Check
 from tunelane_pipelines.doctor.checking import check_targets
 from tunelane_pipelines.doctor.images import short_name
-from tunelane_pipelines.sections import DataSettings
 from tunelane_pipelines.settings import Settings, load_settings
+from tunelane_pipelines.settings.sections import DataSettings
 
 Found = Callable[..., dict[str, Check]]
 

@@ -24,7 +24,7 @@ from tunelane_pipelines.scheduling.journalled import Schedules
 from tunelane_pipelines.scheduling.record import ScheduleRecord
 from tunelane_pipelines.scheduling.service import ServiceKeeper
 from tunelane_pipelines.scheduling.store import ScheduleStore
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_pipelines.submitting.sending import resume_run, submit_run
 from tunelane_pipelines.targets.kubeflow.client import Api
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget

@@ -28,8 +28,8 @@ from tunelane_pipelines.scheduling.recurrence import changed
 from tunelane_pipelines.scheduling.service import ServiceKeeper
 from tunelane_pipelines.scheduling.showing import runs_of
 from tunelane_pipelines.scheduling.store import ScheduleStore
-from tunelane_pipelines.sections import GcpSettings, KubeflowSettings
 from tunelane_pipelines.settings import Settings
+from tunelane_pipelines.settings.sections import GcpSettings, KubeflowSettings
 from tunelane_pipelines.submitting.submit import Wish
 from tunelane_pipelines.targets.kubeflow.client import Api
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget

@@ -13,7 +13,7 @@ from tunelane_pipelines.runs.finding import find_run, list_runs
 from tunelane_pipelines.runs.journal import Journal
 from tunelane_pipelines.runs.quiet import QUIET_TIME
 from tunelane_pipelines.runs.reconciling import refresh
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_pipelines.submitting.sending import NeedsResume, resume_run, submit_run
 from tunelane_pipelines.targets.kubeflow.client import Api
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget

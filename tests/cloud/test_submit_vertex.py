@@ -22,8 +22,8 @@ from tunelane_pipelines.display.watching import watch_run
 from tunelane_pipelines.runs.cancelling import cancel_run
 from tunelane_pipelines.runs.finding import find_run, list_runs
 from tunelane_pipelines.runs.reconciling import refresh_all
-from tunelane_pipelines.sections import GcpSettings
 from tunelane_pipelines.settings import Settings, load_settings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.submitting.sending import resume_run, submit_run
 from tunelane_pipelines.submitting.submit import Wish, wished
 from tunelane_pipelines.targets.target import Submission

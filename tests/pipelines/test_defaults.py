@@ -11,8 +11,8 @@ import pytest
 from tunelane_pipelines.catalog import load_pipeline
 from tunelane_pipelines.defaults import PARAMETER_BY_SETTING, default_parameters
 from tunelane_pipelines.local.parameters import local_parameters
-from tunelane_pipelines.sections import Section
 from tunelane_pipelines.settings import load_settings, section_types
+from tunelane_pipelines.settings.sections import Section
 from tunelane_pipelines.submitting.parameters import cluster_parameters
 
 _SECTIONS = ("model", "data", "evaluation", "serving")

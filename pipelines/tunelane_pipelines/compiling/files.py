@@ -9,7 +9,7 @@ from tunelane_pipelines.compiling.images import read_lane_images
 from tunelane_pipelines.compiling.pipeline import compile_pipeline, load_components
 from tunelane_pipelines.compiling.resources import TARGETS, Training, check_target
 from tunelane_pipelines.nearest import no_such
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_serving.errors import InputError
 from tunelane_serving.files import write_atomically
 

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from tunelane_pipelines.compiling.resources import NEEDS_BY_COMPONENT
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_serving.errors import InputError
 
 # A pod has this much more time than its component: to pull the image and to move artifacts.

@@ -9,7 +9,7 @@ import tunelane_components
 from tunelane_pipelines.catalog import load_pipeline
 from tunelane_pipelines.compiling.manifests import kubernetes_manifest
 from tunelane_pipelines.compiling.resources import KUBEFLOW, Training, check_target
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 
 
 def compile_pipeline(

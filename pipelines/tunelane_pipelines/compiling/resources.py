@@ -18,7 +18,7 @@ in where a fingerprint of their content does.
 from dataclasses import dataclass
 
 from tunelane_pipelines.nearest import no_such
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_serving.errors import InputError
 
 KUBEFLOW = "kubeflow"

@@ -14,8 +14,8 @@ from tunelane_pipelines.doctor.lane import check_models, check_root, check_runs,
 from tunelane_pipelines.doctor.places import check_places, check_reach
 from tunelane_pipelines.doctor.training import check_bounds
 from tunelane_pipelines.doctor.vertex import check_gcp_forms, check_vertex
-from tunelane_pipelines.sections import GcpSettings, KubeflowSettings
 from tunelane_pipelines.settings import Settings
+from tunelane_pipelines.settings.sections import GcpSettings, KubeflowSettings
 
 
 def all_checks(root: Path | None, profile: Path | None, target: str = "") -> Iterator[Check]:

@@ -17,8 +17,8 @@ from tunelane_pipelines.doctor.images import references
 from tunelane_pipelines.doctor.places import what_is_there
 from tunelane_pipelines.parameters import read_config
 from tunelane_pipelines.runs.masking import mask
-from tunelane_pipelines.setting_variables import DOTENV, NESTED, PREFIX, named_variables
 from tunelane_pipelines.settings import LOCAL, Settings, load_settings
+from tunelane_pipelines.settings.variables import DOTENV, NESTED, PREFIX, named_variables
 from tunelane_serving.errors import InputError, TunelaneError
 
 # Read by the samples' cache, containers/docker-compose.yml, the server and the client.

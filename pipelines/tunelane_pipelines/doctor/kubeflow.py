@@ -5,7 +5,7 @@ from zoneinfo import available_timezones
 
 from tunelane_pipelines.doctor.check import Check
 from tunelane_pipelines.nearest import no_such_zone
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_serving.errors import TunelaneError
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from tunelane_pipelines.doctor.check import Check, looked_at
 from tunelane_pipelines.doctor.lane import check_models, registry_lies_here
 from tunelane_pipelines.doctor.vertex_named import check_named
-from tunelane_pipelines.sections import GcpSettings
 from tunelane_pipelines.settings import Settings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.vertex.check import check_key, check_places
 from tunelane_pipelines.targets.vertex.clients import CALL_TIMEOUT_S, Clients
 from tunelane_pipelines.targets.vertex.errors import plain_error, plain_errors

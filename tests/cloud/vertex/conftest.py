@@ -7,7 +7,7 @@ import pytest
 
 from tests.cloud.bench.bench import Bench
 from tests.cloud.bench.specs import small_spec
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.target import Submission
 from tunelane_pipelines.targets.vertex.target import VertexTarget
 

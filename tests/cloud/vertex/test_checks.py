@@ -12,7 +12,7 @@ import pytest
 
 from tests.cloud.bench.bench import Bench
 from tests.cloud.bench.faults import Kind
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.errors import NoSuchResource, NotAllowed, RegionMismatch, ServiceAway, TunelaneError
 from tunelane_pipelines.targets.target import Submission
 from tunelane_pipelines.targets.vertex.target import VertexTarget

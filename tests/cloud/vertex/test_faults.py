@@ -10,7 +10,7 @@ import pytest
 from tests.cloud.bench.bench import Bench
 from tests.cloud.bench.faults import AFTERWARDS, KINDS, ON_CREATES, TRANSIENT, Fault, Kind, matrix
 from tests.cloud.bench.registry import REPOSITORY
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.errors import NotAllowed, QuotaExceeded, Refused, ServiceAway, ServiceDisabled
 from tunelane_pipelines.targets.retrying import retried
 from tunelane_pipelines.targets.target import Recurrence, Submission

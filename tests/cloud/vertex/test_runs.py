@@ -9,7 +9,7 @@ import pytest
 from tests.cloud.bench.bench import Bench
 from tests.cloud.bench.faults import Kind
 from tests.cloud.bench.steps import Step, failing, succeeding
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.errors import (
     NoSuchResource,
     NotAllowed,

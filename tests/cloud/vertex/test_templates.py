@@ -7,7 +7,7 @@ import pytest
 
 from tests.cloud.bench.bench import Bench
 from tests.cloud.bench.registry import REPOSITORY
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.errors import NoSuchResource, NotAllowed, ServiceAway
 from tunelane_pipelines.targets.target import Recurrence, Submission
 from tunelane_pipelines.targets.vertex.target import VertexTarget

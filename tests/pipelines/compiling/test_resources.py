@@ -17,7 +17,7 @@ from tunelane_pipelines.compiling.resources import (
     chosen_training,
     resources_of,
 )
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_serving.errors import InputError
 
 

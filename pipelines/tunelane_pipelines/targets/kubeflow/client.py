@@ -6,7 +6,7 @@ import warnings
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_pipelines.targets.errors import NotAllowed
 from tunelane_serving.errors import InputError
 

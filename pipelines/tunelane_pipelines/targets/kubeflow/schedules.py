@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_pipelines.targets.errors import NoSuchResource, Refused
 from tunelane_pipelines.targets.kubeflow.client import Api
 from tunelane_pipelines.targets.kubeflow.reading import read_marks, recurrence_of, written_marks

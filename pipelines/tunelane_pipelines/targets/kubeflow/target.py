@@ -7,7 +7,7 @@ from typing import Any
 
 from tunelane_pipelines.compiling.resources import KUBEFLOW
 from tunelane_pipelines.nearest import no_such
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_pipelines.targets.clock import Clock, SystemClock
 from tunelane_pipelines.targets.errors import NoSuchResource, Refused
 from tunelane_pipelines.targets.kubeflow import runs as run_calls

@@ -6,7 +6,7 @@ https://cloud.google.com/storage/docs/locations
 import re
 from collections.abc import Iterable, Mapping
 
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.errors import NoSuchResource, NotAllowed, RegionMismatch
 from tunelane_pipelines.targets.vertex.clients import CALL_TIMEOUT_S, Clients
 from tunelane_pipelines.targets.vertex.errors import plain_errors

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.labels import check_label
 from tunelane_pipelines.targets.target import RUN_LABEL, Submission
 from tunelane_pipelines.targets.vertex.templates import template_uri

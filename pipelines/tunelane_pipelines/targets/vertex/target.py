@@ -6,7 +6,7 @@ from typing import Any
 
 from tunelane_pipelines.compiling.resources import VERTEX
 from tunelane_pipelines.nearest import no_such
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.clock import Clock, SystemClock
 from tunelane_pipelines.targets.errors import NoSuchResource
 from tunelane_pipelines.targets.target import LogLine, Recurrence, RemoteRun, RemoteSchedule, Submission

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cloud.kubeflow.installation import FakeKubeflow
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_pipelines.targets.kubeflow.client import Api
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget
 from tunelane_pipelines.targets.target import Submission

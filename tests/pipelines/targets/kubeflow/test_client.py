@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from tests.cloud.kubeflow.installation import FakeKubeflow
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_pipelines.targets.errors import NoSuchResource, NotAllowed, Refused, ServiceAway
 from tunelane_pipelines.targets.kubeflow.client import Api
 from tunelane_serving.errors import InputError

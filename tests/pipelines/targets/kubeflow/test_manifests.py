@@ -14,7 +14,7 @@ from tests.cloud.kubeflow.installation import FakeKubeflow
 from tunelane_pipelines.catalog import MODULE_BY_PIPELINE
 from tunelane_pipelines.compiling.files import compile_files
 from tunelane_pipelines.compiling.resources import GPUS, NEEDS_BY_COMPONENT, Training, resources_of
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget
 from tunelane_pipelines.targets.target import Submission
 from tunelane_serving.errors import InputError

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cloud.kubeflow.faults import Fault
 from tests.cloud.kubeflow.installation import FakeKubeflow
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_pipelines.targets.errors import NotAllowed, Refused, ServiceAway
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget
 from tunelane_pipelines.targets.target import Recurrence, RemoteTarget, Submission
@@ -155,7 +155,7 @@ def test_a_request_is_made_without_kfp_and_without_a_connection() -> None:
     script = """
 import socket, sys
 socket.socket.connect = None
-from tunelane_pipelines.sections import KubeflowSettings
+from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget
 from tunelane_pipelines.targets.target import Submission
 target = KubeflowTarget(KubeflowSettings(host="https://kubeflow.example.org"))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.target import Submission
 
 

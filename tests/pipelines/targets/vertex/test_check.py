@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.errors import RegionMismatch
 from tunelane_pipelines.targets.vertex.check import check_key, lies_in
 

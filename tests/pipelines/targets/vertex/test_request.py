@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.target import Submission
 from tunelane_pipelines.targets.vertex.request import check_settings, run_request, scheduled_request
 from tunelane_serving.errors import InputError
@@ -179,7 +179,7 @@ def test_a_setting_of_another_form_is_refused(name: str, value: Any, settings: G
 def test_a_dry_run_imports_no_client() -> None:
     code = (
         "import sys\n"
-        "from tunelane_pipelines.sections import GcpSettings\n"
+        "from tunelane_pipelines.settings.sections import GcpSettings\n"
         "from tunelane_pipelines.targets.vertex.target import VertexTarget\n"
         "from tunelane_pipelines.targets.target import Submission\n"
         "target = VertexTarget(GcpSettings(project='my-project', region='europe-west4', pipeline_root='gs://abc'))\n"

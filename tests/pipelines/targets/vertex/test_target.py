@@ -1,6 +1,6 @@
 """Which service a target is."""
 
-from tunelane_pipelines.sections import GcpSettings
+from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.vertex.target import VertexTarget
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
 from tunelane_pipelines.nearest import no_such
-from tunelane_pipelines.setting_variables import NESTED, PREFIX, named_variables
+from tunelane_pipelines.settings.variables import NESTED, PREFIX, named_variables
 
 
 def where_and_what(error: ValidationError, sections: Mapping[str, type[BaseModel]]) -> str:

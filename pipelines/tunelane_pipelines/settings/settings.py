@@ -14,7 +14,8 @@ from pydantic_settings import (
 
 from tunelane_pipelines.nearest import no_such
 from tunelane_pipelines.parameters import read_config
-from tunelane_pipelines.sections import (
+from tunelane_pipelines.settings.errors import unreadable_variables, what, where_and_what
+from tunelane_pipelines.settings.sections import (
     DataSettings,
     EvaluationSettings,
     GcpSettings,
@@ -22,8 +23,7 @@ from tunelane_pipelines.sections import (
     ModelSettings,
     ServingSettings,
 )
-from tunelane_pipelines.setting_errors import unreadable_variables, what, where_and_what
-from tunelane_pipelines.setting_variables import DOTENV, NESTED, PREFIX, named_variables
+from tunelane_pipelines.settings.variables import DOTENV, NESTED, PREFIX, named_variables
 from tunelane_serving.errors import InputError
 
 LOCAL = "local:"
