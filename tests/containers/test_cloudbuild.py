@@ -19,6 +19,7 @@ _NAMES = sorted(image.removeprefix("tunelane/").partition(":")[0] for image in E
 # Those that every build has; the ones of a trigger (COMMIT_SHA, ...) are empty in a build started by hand.
 _BUILT_IN = {"PROJECT_ID", "PROJECT_NUMBER", "BUILD_ID", "LOCATION"}
 _SUBSTITUTION = re.compile(r"\$\$|\$\{(\w+)\}|\$([A-Z_][A-Z0-9_]*)")
+_LAUNCHER = "gcr.io/ml-pipeline/google-cloud-pipeline-components:"
 _VALUES = {"PROJECT_ID": "project", "BUILD_ID": "0b1d"}
 
 # Stands for docker after a push: an image's digest is the digest of its name, so that two are never the same.
@@ -123,7 +124,9 @@ def test_the_compiled_files_name_the_pushed_images_by_digest(
     for path in compiled:
         images = re.findall(r"^\s+image: (\S+)$", path.read_text(), re.MULTILINE)
         assert images
-        assert set(images) <= set(references.values())
+        # Google's launcher is the one image that is not the project's own: it is pulled as its release names it.
+        theirs = {image for image in images if image.startswith(_LAUNCHER)}
+        assert set(images) - theirs <= set(references.values())
     uploaded = steps["upload"]["args"]
     assert {"compiled", "images.json"} <= set(uploaded)
 
