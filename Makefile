@@ -43,8 +43,10 @@ debian-packages:
 test: $(TESTABLE) debian-packages lint ## Everything that must hold: lint, types, import contracts, tests
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
+# What measures a server under load has the machine to itself.
 test-slow: $(TESTABLE) debian-packages ## Kills, races and whole runs
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist loadfile -m slow --ignore tests/serving/endurance
+	$(BIN)/pytest -m slow tests/serving/endurance
 
 lint: $(INSTALLED) ## Lint, format check, types, import contracts
 	$(BIN)/ruff check .

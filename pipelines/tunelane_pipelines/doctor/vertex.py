@@ -24,6 +24,11 @@ _ON_PROJECT = (
     "aiplatform.schedules.create",
     "aiplatform.schedules.update",
     "aiplatform.schedules.delete",
+    # The logs of training, and --experiment.
+    "aiplatform.customJobs.list",
+    "aiplatform.contexts.get",
+    "aiplatform.contexts.create",
+    "aiplatform.contexts.addContextChildren",
     "logging.logEntries.list",
 )
 # Training is started by a task: https://cloud.google.com/vertex-ai/docs/pipelines/customjob-component

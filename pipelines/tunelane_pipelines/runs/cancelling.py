@@ -44,11 +44,9 @@ def cancel_run(root: Path, entry: Entry, opener: Opener, clock: Clock) -> RunRec
         if not is_free:
             raise InputError(f"{entry.run_id} is being submitted by another command. Cancel it when that has ended.")
         found = find_run(root, entry.run_id)
-        return (
-            recorded(found)
-            if found.state in ENDED
-            else _cancel(root, found, opened(found, found.run_id, opener), clock)
-        )
+        if found.state in ENDED:
+            return recorded(found)
+        return _cancel(root, found, opened(found, found.run_id, opener), clock)
 
 
 def _cancel(root: Path, entry: Entry, target: RemoteTarget, clock: Clock) -> RunRecord:
