@@ -101,11 +101,15 @@ def _bars_of_load(rounds: Sequence[Round]) -> list[Bar]:
         ratio(rounds, of_load(OURS, SATURATED, "cpu_ms"), beside_load(OURS, SATURATED, "cpu_ms")),
         lambda value: value <= MAX_CPU_SATURATED,
     )
-    paced = ratio(rounds, of_load(OURS, HALF_LOAD, "cpu_ms"), beside_load(OURS, HALF_LOAD, "paced_cpu_ms"))
+    # Like with like: paced inference alone costs up to 1.4 x saturated inference where caches and cores go cold between
+    # two requests, so that held against that a server without any cost of its own would miss the bar.
+    ours_cpu, bare_cpu = of_load(OURS, HALF_LOAD, "cpu_ms"), beside_load(OURS, HALF_LOAD, "cpu_ms")
+    paced_cpu = beside_load(OURS, HALF_LOAD, "paced_cpu_ms")
     judge(
-        f"CPU per request at half load {{:.2f}} x bare inference at saturation, at most {MAX_CPU_HALF_LOAD} "
-        f"({paced:.2f} x bare inference at half load)",
-        ratio(rounds, of_load(OURS, HALF_LOAD, "cpu_ms"), beside_load(OURS, HALF_LOAD, "cpu_ms")),
+        f"CPU per request at half load {{:.2f}} x bare inference at half load, at most {MAX_CPU_HALF_LOAD} (of bare "
+        f"inference at saturation {ratio(rounds, ours_cpu, bare_cpu):.2f} x, and bare inference at half load "
+        f"{ratio(rounds, paced_cpu, bare_cpu):.2f} x)",
+        ratio(rounds, ours_cpu, paced_cpu),
         lambda value: value <= MAX_CPU_HALF_LOAD,
     )
     ours_rps = of_load(OURS, SATURATED, "rps")
