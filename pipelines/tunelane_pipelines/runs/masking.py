@@ -12,9 +12,10 @@ _PASSWORD = re.compile(r"(\b[a-zA-Z][\w+.-]*://[^\s:/@]*):(?!\d+(?:[/?#\s\"',]|$
 _TOKEN = re.compile(r"(\bhttps?://)[^\s/?#\"]+@", re.IGNORECASE)
 # A value in a query ends at the next one, at the fragment or at white space: whatever else stands there may be its own.
 _IN_QUERY = re.compile(
-    r"([?&;](?:[\w.-]*(?:password|passwd|pwd|token|secret|signature|apikey)|(?:[\w.-]*[_.-])?(?:key|sig))=)[^&#\s]+",
+    r"([?&;](?:[\w.-]*(?:password|passwd|pwd|token|secret|signature|apikey)|(?:[\w.-]*[_.-])?(?:key|sig))=)([^&#\s]+)",
     re.IGNORECASE,
 )
+_MASKED = re.compile(r"\*\*\*[).,:;'\"]*")
 
 
 def mask(text: str) -> str:
@@ -26,7 +27,8 @@ def mask(text: str) -> str:
     masked = _PASSWORD.sub(r"\1:***@", text)
     # What has a user and a password keeps the user.
     masked = _TOKEN.sub(lambda found: found[0] if found[0].endswith(":***@") else f"{found[1]}***@", masked)
-    return _IN_QUERY.sub(r"\1***", masked)
+    # What is masked already may stand in a sentence, whose marks are no secret.
+    return _IN_QUERY.sub(lambda found: found[0] if _MASKED.fullmatch(found[2]) else f"{found[1]}***", masked)
 
 
 def mask_values(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunelane_components.bucket import SCHEME
+from tunelane_components.bucket import SCHEME, BucketFolder
 from tunelane_components.etl.sources.transformers import transformer_names
 from tunelane_components.secrets import is_secret_version
 from tunelane_pipelines.catalog import load_pipeline
@@ -71,6 +71,9 @@ def refuse_local(parameters: Mapping[str, Any]) -> None:
                 f"The deployment {mask(value)} is none that a cluster reaches. Pass --set "
                 "deployment_uri=gs://BUCKET/PATH, or set deployment_uri in the profile."
             )
+        if name in _SETTINGS:
+            # Its form is looked at, and nobody is asked.
+            BucketFolder(value)
         if value.startswith(_SAMPLE):
             raise InputError(
                 f"Parameter {name} is a sample ({value}), which is on this machine only. Copy it to a bucket (tunelane "

@@ -36,6 +36,7 @@ _SECRET = st.one_of(
         ("https://h?token=t access", "https://h?token=*** access"),
         ("https://h?access_token=t&API_KEY=k&apikey=k", "https://h?access_token=***&API_KEY=***&apikey=***"),
         ("https://h/o?X-Goog-Algorithm=a&X-Goog-Signature=5f", "https://h/o?X-Goog-Algorithm=a&X-Goog-Signature=***"),
+        ("it has one (https://h/o?token=***), which logs show", "it has one (https://h/o?token=***), which logs show"),
         ("https://h/o?key=k&sig=s&client_secret=x", "https://h/o?key=***&sig=***&client_secret=***"),
     ],
 )

@@ -43,6 +43,8 @@ def test_settings_are_outranked_by_the_config_and_that_by_assignments(
         ({"base_model": "sample://minilm"}, r"base_model is a sample .*tunelane samples fetch minilm.*gs://BUCKET"),
         ({"data": "sample://sentiment"}, r"data is a sample"),
         ({"registry_uri": None}, r"registry sqlite:.* is none that a cluster reaches.*--set registry_uri=gs://BUCKET/PATH"),
+        ({"registry_uri": "gs://"}, r"'gs://' is not a folder in a bucket\. Pass gs://BUCKET/PATH\."),
+        ({"deployment_uri": "gs://UPPER/x"}, r"is not a folder in a bucket"),
         ({"registry_uri": "file:///data/mlruns"}, r"is none that a cluster reaches"),
         ({"registry_uri": "./mlruns"}, r"is none that a cluster reaches"),
         ({"registry_uri": "https://mlflow.example.org"}, r"is none that a cluster reaches"),
