@@ -1,1 +1,1 @@
-"""The ONNX-only HTTP server: one model, answered one text at a time, exchanged without a dropped request."""
+"""The ONNX-only HTTP server: champions and uploaded models, answered and exchanged without a dropped request."""
