@@ -7,6 +7,7 @@ from tunelane_pipelines.runs.advice import again, short
 from tunelane_pipelines.runs.figures import agreement, headline, measures, verdict_of
 from tunelane_pipelines.runs.record import ENDED, LOCAL, LOG, PARAMETERS, REPORT, RunRecord, TaskRecord
 
+_DIGEST_CHARACTERS = 12
 _MEASURES_BY_COMPONENT = {
     "build_dataset": "{rows_train:,.0f} train, {rows_valid:,.0f} valid, {rows_test:,.0f} test",
     "train_lora": "validation macro-F1 {valid_macro_f1:.3f}, best epoch {best_epoch:.0f}",
@@ -23,6 +24,8 @@ def highlight(task: TaskRecord) -> str:
         return ""
     if task.component == "resolve_champion":
         return f"version {task.outputs['Output']}" if task.outputs.get("Output") else "none yet"
+    if task.component == "fingerprint_data":
+        return str(task.outputs.get("Output", ""))[:_DIGEST_CHARACTERS]
     if task.component == "gate_model":
         return str(task.outputs.get("Output", ""))
     if task.component == "register_candidate":

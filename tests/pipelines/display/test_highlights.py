@@ -8,7 +8,7 @@ import pytest
 
 from tunelane_pipelines.display.highlights import duration, highlight, next_command, summary
 from tunelane_pipelines.runs.advice import short
-from tunelane_pipelines.runs.record import LOG, REPORT, RunRecord, read_record, write_record
+from tunelane_pipelines.runs.record import LOG, REPORT, RunRecord, TaskRecord, read_record, write_record
 
 
 @pytest.fixture
@@ -45,6 +45,13 @@ def test_each_task_has_one_thing_to_say(promoted: RunRecord) -> None:
         "smoke-test": "16 requests, slowest 6.7 ms",
         "confirm-champion": "",
     }
+
+
+def test_a_fingerprint_is_told_from_another_by_its_beginning() -> None:
+    task = TaskRecord("fingerprint-data", "Fingerprint data", "fingerprint_data", state="succeeded")
+    assert highlight(task) == ""
+    task.outputs = {"Output": "6c3aa8b27005" + 52 * "0"}
+    assert highlight(task) == "6c3aa8b27005"
 
 
 def test_a_task_without_its_figures_says_nothing(promoted: RunRecord) -> None:
