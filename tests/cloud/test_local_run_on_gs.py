@@ -209,7 +209,7 @@ def test_the_commands_about_models_work_on_a_registry_and_a_deployment_in_a_buck
 
     back = place.tunelane("models", "rollback", "sentiment", "--yes")
     assert back.returncode == 0, back.stderr
-    assert f"{place.deployment_uri}/sentiment; a server that follows it changes over now" in back.stdout
+    assert f"{place.deployment_uri}/sentiment; a server takes it up with its next revision" in back.stdout
     champion, active = registry.champion("sentiment"), deployer.active("sentiment")
     assert champion is not None and active is not None
     assert champion.digest == active.digest == versions[0].digest

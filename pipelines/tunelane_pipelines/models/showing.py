@@ -84,10 +84,17 @@ def print_rollback(settings: Settings, name: str, to: str, *, is_agreed: bool) -
     rows = [
         ("Champion", f"version {target.version} of {name}, instead of version {champion.version}"),
         ("Digest", target.digest),
-        ("Deployed", f"{_place(place_of(settings, name))}; a server that follows it changes over now"),
+        ("Deployed", _deployed(place_of(settings, name))),
     ]
     print_rows(rows, is_plain=not sys.stdout.isatty())
     return True
+
+
+def _deployed(place: str) -> str:
+    """Say what happens where a version was put to serve: servers follow directories of their own machine alone."""
+    if "://" in place:
+        return f"{place}; a server takes it up with its next revision"
+    return f"{_place(place)}; a server that follows it changes over now"
 
 
 def _agreed(question: str) -> bool:
