@@ -32,4 +32,11 @@ ImagesOption = Annotated[
 GpuOption = Annotated[
     str | None, typer.Option("--gpu", help="What training gets: l4, a100 or none.", autocompletion=complete_gpu)
 ]
+LabelsOption = Annotated[
+    list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="A label of what runs; repeatable.")
+]
+ExperimentOption = Annotated[str, typer.Option("--experiment", help="The experiment to file it under.")]
+FailSlowOption = Annotated[
+    bool, typer.Option("--fail-slow", help="After a failed task go on with what does not need it.")
+]
 NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Reuse no result of an earlier run.")]

@@ -9,8 +9,11 @@ from tunelane_pipelines.cli.completion import complete_pipeline
 from tunelane_pipelines.cli.options import (
     AssignmentsOption,
     ConfigOption,
+    ExperimentOption,
+    FailSlowOption,
     GpuOption,
     ImagesOption,
+    LabelsOption,
     NoCacheOption,
     ProfileOption,
     RootOption,
@@ -84,14 +87,10 @@ def schedule_create_command(
     config: ConfigOption = "",
     images: ImagesOption = None,
     gpu: GpuOption = None,
-    labels: Annotated[
-        list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="A label of the runs; repeatable.")
-    ] = None,
-    experiment: Annotated[str, typer.Option("--experiment", help="The experiment to file the runs under.")] = "",
+    labels: LabelsOption = None,
+    experiment: ExperimentOption = "",
     no_cache: NoCacheOption = False,
-    fail_slow: Annotated[
-        bool, typer.Option("--fail-slow", help="After a failed task go on with what does not need it.")
-    ] = False,
+    fail_slow: FailSlowOption = False,
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:

@@ -13,8 +13,11 @@ from tunelane_pipelines.cli.completion import (
 from tunelane_pipelines.cli.options import (
     AssignmentsOption,
     ConfigOption,
+    ExperimentOption,
+    FailSlowOption,
     GpuOption,
     ImagesOption,
+    LabelsOption,
     NoCacheOption,
     ProfileOption,
     RootOption,
@@ -31,14 +34,10 @@ def submit_command(
     config: ConfigOption = "",
     images: ImagesOption = None,
     gpu: GpuOption = None,
-    labels: Annotated[
-        list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="A label of the run; repeatable.")
-    ] = None,
-    experiment: Annotated[str, typer.Option("--experiment", help="The experiment to file the run under.")] = "",
+    labels: LabelsOption = None,
+    experiment: ExperimentOption = "",
     no_cache: NoCacheOption = False,
-    fail_slow: Annotated[
-        bool, typer.Option("--fail-slow", help="After a failed task go on with what does not need it.")
-    ] = False,
+    fail_slow: FailSlowOption = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Watch the run until it ends; 0 if it succeeded, else 1.")
     ] = False,
