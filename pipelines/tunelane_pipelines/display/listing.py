@@ -9,7 +9,7 @@ import typer
 from tunelane_pipelines.display.highlights import duration
 from tunelane_pipelines.runs.finding import list_runs, no_runs
 from tunelane_pipelines.runs.freshness import freshness
-from tunelane_pipelines.runs.journal import Entry, Journal
+from tunelane_pipelines.runs.journal import Entry
 from tunelane_pipelines.runs.record import ENDED
 from tunelane_pipelines.runs.services import Opener
 from tunelane_pipelines.settings import Settings
@@ -35,10 +35,9 @@ def list_and_refresh(
         from tunelane_pipelines.runs.reconciling import refresh_all
 
         errors, asked = refresh_all(settings, opener, clock)
-    print_list(root, limit, as_json=as_json)
+    entries = print_list(root, limit, as_json=as_json)
     for name, error in errors.items():
         typer.echo(f"tunelane: {name}: {error}", err=True)
-    entries = Journal(root).entries()
     if refresh:
         entries = [entry for entry in entries if entry.service not in (*asked, "") and entry.target not in errors]
     for line in freshness(root, entries, clock.now(), asked=refresh, profile=settings.profile):
@@ -46,16 +45,17 @@ def list_and_refresh(
     return not errors
 
 
-def print_list(root: Path, limit: int, *, as_json: bool) -> None:
-    """Print the newest `limit` runs below `root`: a table, or one JSON object a line."""
-    entries = list_runs(root)[:limit]
+def print_list(root: Path, limit: int, *, as_json: bool) -> list[Entry]:
+    """Print the newest `limit` runs below `root`: a table, or one JSON object a line. Gives all that there are."""
+    found = list_runs(root)
+    entries = found[:limit]
     if as_json:
         for entry in entries:
             typer.echo(msgspec.json.encode(entry._asdict()).decode())
-        return
+        return found
     if not entries:
         typer.echo(no_runs(root))
-        return
+        return found
     if any(entry.is_remote for entry in entries):
         rows = [_REMOTE_HEAD, *((*_cells(entry), *_remote_cells(entry)) for entry in entries)]
     else:
@@ -63,6 +63,7 @@ def print_list(root: Path, limit: int, *, as_json: bool) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return found
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
