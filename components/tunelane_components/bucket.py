@@ -11,11 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tunelane_components.patience import STAGE_PATIENCE_S
 from tunelane_serving.errors import InputError, TunelaneError
 
 SCHEME = "gs://"
 
 _TIMEOUT_S = 60.0
+# For a token the client connects so often, whatever `retry` says:
+# https://github.com/googleapis/google-cloud-python/blob/main/packages/google-auth/google/auth/transport/requests.py
+_CONNECTIONS = 4
 # https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
@@ -45,12 +49,12 @@ class BucketFolder:
     TunelaneError where Cloud Storage does not answer as it should.
     """
 
-    def __init__(self, uri: str, *, patience_s: float = 120.0) -> None:
+    def __init__(self, uri: str, *, patience_s: float = STAGE_PATIENCE_S) -> None:
         """Name the folder; nothing is asked yet.
 
         Args:
             uri: `gs://BUCKET` or `gs://BUCKET/PATH`.
-            patience_s: how long a call is tried again.
+            patience_s: how long a call is tried again, and at most about twice as long waited for.
 
         Raises:
             InputError: the URI names no folder in a bucket.
@@ -64,6 +68,8 @@ class BucketFolder:
         self._bucket_name = bucket
         self._prefix = "".join(f"{part}/" for part in parts)
         self._patience_s = patience_s
+        # To connect, and between two bytes of an answer.
+        self._timeout_s = (min(_TIMEOUT_S, patience_s / _CONNECTIONS), min(_TIMEOUT_S, patience_s))
 
     def at(self, name: str) -> str:
         """Give the URI of an object, or of a folder below this one."""
@@ -73,21 +79,30 @@ class BucketFolder:
         """Give the objects below a folder of this one by their names in it."""
         start = f"{self._prefix}{folder}/"
         with self._in_words(folder, "listed"):
-            found = list(self._client.list_blobs(self._bucket_name, prefix=start, retry=self._retry))
+            listed = self._client.list_blobs(
+                self._bucket_name, prefix=start, retry=self._retry, timeout=self._timeout_s
+            )
+            found = list(listed)
         return {blob.name.removeprefix(start): StoredObject(blob.size, blob.md5_hash or "") for blob in found}
 
     def read(self, name: str) -> StoredContent | None:
         """Give an object's content, or None where there is no such object."""
-        from google.api_core.exceptions import NotFound
+        from google.api_core.exceptions import GoogleAPIError, NotFound
 
         blob = self._blob(name)
         with self._in_words(name, "read"):
             try:
-                content = blob.download_as_bytes(retry=self._retry, timeout=_TIMEOUT_S)
+                content = blob.download_as_bytes(retry=self._retry, timeout=self._timeout_s)
             except NotFound:
                 # Which of the two is missing? Whoever may only read and write objects cannot ask for the bucket.
-                next(iter(self._client.list_blobs(self._bucket_name, max_results=1, retry=self._retry)), None)
+                found = self._client.list_blobs(
+                    self._bucket_name, max_results=1, retry=self._retry, timeout=self._timeout_s
+                )
+                next(iter(found), None)
                 return None
+            if blob.generation is None:
+                # What stands in between has answered in its place, as the sign-in page of a network does.
+                raise GoogleAPIError("it names no generation")
         return StoredContent(content, int(blob.generation))
 
     def write(self, name: str, content: bytes, *, generation: int) -> bool:
@@ -108,7 +123,7 @@ class BucketFolder:
                     content_type="application/json",
                     if_generation_match=generation,
                     retry=self._retry,
-                    timeout=_TIMEOUT_S,
+                    timeout=self._timeout_s,
                 )
             except PreconditionFailed:
                 return False
@@ -117,7 +132,7 @@ class BucketFolder:
     def upload(self, name: str, source: Path) -> None:
         """Upload a file as an object, whole or not at all, held against its checksum; replaces what is there."""
         with self._in_words(name, "written"):
-            self._blob(name).upload_from_filename(str(source), retry=self._retry, timeout=_TIMEOUT_S)
+            self._blob(name).upload_from_filename(str(source), retry=self._retry, timeout=self._timeout_s)
 
     def download(self, name: str, target: Path) -> bool:
         """Download an object to a file, held against its checksum; False where there is no such object."""
@@ -126,7 +141,7 @@ class BucketFolder:
         target.parent.mkdir(parents=True, exist_ok=True)
         with self._in_words(name, "read"):
             try:
-                self._blob(name).download_to_filename(str(target), retry=self._retry, timeout=_TIMEOUT_S)
+                self._blob(name).download_to_filename(str(target), retry=self._retry, timeout=self._timeout_s)
             except NotFound:
                 return False
         return True
@@ -137,16 +152,20 @@ class BucketFolder:
 
         with self._in_words(name, "deleted"):
             try:
-                self._blob(name).delete(retry=self._retry, timeout=_TIMEOUT_S)
+                self._blob(name).delete(retry=self._retry, timeout=self._timeout_s)
             except NotFound:
                 return
 
     @cached_property
     def _client(self) -> Any:
+        from google.auth.exceptions import DefaultCredentialsError
         from google.cloud.storage import Client
 
-        # A project is asked for only to make buckets.
-        return Client(project=None)
+        try:
+            # A project is asked for only to make buckets.
+            return Client(project=None)
+        except OSError as error:
+            raise DefaultCredentialsError(f"{error.filename}: {error.strerror}") from error
 
     @cached_property
     def _retry(self) -> Any:
@@ -180,7 +199,7 @@ class BucketFolder:
             ) from error
         except DefaultCredentialsError as error:
             raise InputError(
-                f"{uri} cannot be {done}: there are no Google Cloud credentials. Sign in (gcloud auth "
+                f"{uri} cannot be {done}: no usable Google Cloud credentials ({_words(error)}). Sign in (gcloud auth "
                 "application-default login), or give the task an account."
             ) from error
         except (Unauthorized, RefreshError) as error:
@@ -189,7 +208,8 @@ class BucketFolder:
             ) from error
         except (GoogleAPIError, GoogleAuthError, DataCorruption, RequestException) as error:
             raise TunelaneError(
-                f"{uri} was not {done}: Cloud Storage does not answer as it should ({_words(error)}). Try again."
+                f"{uri} was not {done}: Cloud Storage does not answer as it should ({_words(error)}). Check the "
+                "network and a proxy, and try again."
             ) from error
 
 
@@ -203,5 +223,6 @@ def _words(error: BaseException) -> str:
         # The client's own words are the address and the whole body.
         said = str(response.json()["error"]["message"])  # type: ignore[union-attr]
     except (AttributeError, ValueError, KeyError, TypeError):
-        said = str(getattr(response, "text", "") or getattr(error, "message", "") or error)
+        # Errors of the credentials have their words first, and then what they were made from.
+        said = str(getattr(response, "text", "") or getattr(error, "message", "") or (*error.args, "")[0])
     return " ".join(said.split())[:300].rstrip(".:") or type(error).__name__

@@ -8,11 +8,11 @@ import base64
 import re
 from typing import Any
 
+from tunelane_components.patience import STAGE_PATIENCE_S
 from tunelane_serving.errors import InputError, TunelaneError
 
 _SERVICE = "https://secretmanager.googleapis.com/v1"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_TIMEOUT_S = 30.0
 _ATTEMPTS = 4
 _VERSION = re.compile(r"projects/[^/\s]+/secrets/[\w-]{1,255}/versions/(\d+|latest|[a-zA-Z][\w-]{0,62})")
 _AGAIN = (429, 500, 502, 503, 504)
@@ -24,24 +24,28 @@ def is_secret_version(value: str) -> bool:
     return _VERSION.fullmatch(value) is not None
 
 
-def revealed(value: str) -> str:
+def revealed(value: str, *, patience_s: float = STAGE_PATIENCE_S) -> str:
     """Give `value` as it is, or the secret that it names, without white space around it.
 
     Raises:
         InputError: there is no such secret or version, this account may not read it, or it is no text.
         TunelaneError: Secret Manager does not answer.
     """
-    return read_secret(value) if is_secret_version(value) else value
+    return read_secret(value, patience_s=patience_s) if is_secret_version(value) else value
 
 
-def read_secret(name: str) -> str:
+def read_secret(name: str, *, patience_s: float = STAGE_PATIENCE_S) -> str:
     """Read a version of a secret as text, without white space around it.
+
+    Args:
+        name: projects/P/secrets/S/versions/V.
+        patience_s: about how long a service that does not answer is waited for.
 
     Raises:
         InputError: there is no such secret or version, this account may not read it, or it is no text.
         TunelaneError: Secret Manager does not answer.
     """
-    response = _asked(name)
+    response = _asked(name, patience_s / _ATTEMPTS)
     if response.status_code == _FORBIDDEN:
         raise InputError(
             f"The secret {name} may not be read: {_words(response)}. Grant the task's service account "
@@ -64,7 +68,7 @@ def read_secret(name: str) -> str:
         raise InputError(f"The secret {name} is no text. Store it as UTF-8.") from None
 
 
-def _asked(name: str) -> Any:
+def _asked(name: str, timeout_s: float) -> Any:
     """Ask, a few times with growing pauses where the service is away."""
     import google.auth
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
@@ -74,19 +78,25 @@ def _asked(name: str) -> Any:
     from urllib3.util import Retry
 
     try:
-        session = AuthorizedSession(google.auth.default(scopes=[_SCOPE])[0])
         again = Retry(total=_ATTEMPTS - 1, backoff_factor=0.5, status_forcelist=_AGAIN, raise_on_status=False)
-        session.mount("https://", HTTPAdapter(max_retries=again))
-        return session.get(f"{_SERVICE}/{name}:access", timeout=_TIMEOUT_S)
+        with AuthorizedSession(google.auth.default(scopes=[_SCOPE])[0]) as session:
+            session.mount("https://", HTTPAdapter(max_retries=again))
+            return session.get(f"{_SERVICE}/{name}:access", timeout=timeout_s)
     except DefaultCredentialsError as error:
-        raise InputError(
-            f"The secret {name} cannot be read: there are no Google Cloud credentials. Sign in, or give the task an "
-            "account."
-        ) from error
+        raise _no_credentials(name, str(error.args[0])) from error
     except (GoogleAuthError, RequestException) as error:
         raise TunelaneError(
             f"Secret Manager does not answer for {name} ({type(error).__name__}). Try again."
         ) from error
+    except OSError as error:
+        raise _no_credentials(name, f"{error.filename}: {error.strerror}") from error
+
+
+def _no_credentials(name: str, why: str) -> InputError:
+    return InputError(
+        f"The secret {name} cannot be read: no usable Google Cloud credentials ({why.rstrip('.')}). Sign in, or give "
+        "the task an account."
+    )
 
 
 def _words(response: Any) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tunelane_serving.errors import InputError
-from tunelane_serving.files import directory_written_atomically
+from tunelane_serving.files import directory_written_atomically, home_expanded
 
 _SCHEME_MARK = "://"
 
@@ -44,7 +44,7 @@ def local_path(uri: str) -> Path | None:
     """Give the local path that `uri` is, or None where it is remote."""
     if uri.startswith("file://"):
         return Path(url2pathname(urlsplit(uri).path))
-    return None if _SCHEME_MARK in uri else Path(uri).expanduser()
+    return None if _SCHEME_MARK in uri else home_expanded(Path(uri))
 
 
 def filesystem(uri: str, *, what: str) -> tuple[Any, str]:

@@ -1,13 +1,17 @@
 """Google's services on loopback, for unmodified clients."""
 
+import json
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.cloud.bench.bench import Bench
 from tests.cloud.bench.specs import small_spec
+from tunelane_components.registry.bucket import BucketRegistry
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1
@@ -39,6 +43,47 @@ def bench(running_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ben
     yield running_bench
     assert running_bench.refused == []
     assert running_bench.unknown == []
+
+
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """Give the address of a server that takes every connection and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent_token(bench: Bench, silent_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nobody answer who gives out tokens; Cloud Storage is asked as on the real service, with a token."""
+    key = json.loads(Path(bench.environment["GOOGLE_APPLICATION_CREDENTIALS"]).read_text())
+    path = tmp_path / "silent-account.json"
+    path.write_text(json.dumps(key | {"token_uri": f"{silent_url}/token"}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+
+
+@pytest.fixture
+def registry_uri(bench: Bench) -> str:
+    """Give a folder in the bucket for a registry of models."""
+    return f"gs://{bench.bucket}/team/registry"
+
+
+@pytest.fixture
+def registry(registry_uri: str) -> BucketRegistry:
+    """Give the registry of models in that folder."""
+    return BucketRegistry(registry_uri)
+
+
+@pytest.fixture
+def package(tiny_package: Callable[..., Path], tmp_path: Path) -> Path:
+    """Give a model package."""
+    return tiny_package(tmp_path / "package")
+
+
+@pytest.fixture
+def challenger(tiny_package: Callable[..., Path], tmp_path: Path) -> Path:
+    """Give another model package."""
+    return tiny_package(tmp_path / "challenger", bias=(0.5, 0.0))
 
 
 @pytest.fixture

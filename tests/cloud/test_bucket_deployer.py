@@ -28,22 +28,7 @@ def uri(bench: Bench) -> str:
 
 @pytest.fixture
 def deployer(uri: str) -> BucketDeployer:
-    return BucketDeployer(uri, patience_s=20.0)
-
-
-@pytest.fixture
-def registry(bench: Bench) -> BucketRegistry:
-    return BucketRegistry(f"gs://{bench.bucket}/team/registry", patience_s=20.0)
-
-
-@pytest.fixture
-def package(tiny_package: Callable[..., Path], tmp_path: Path) -> Path:
-    return tiny_package(tmp_path / "package")
-
-
-@pytest.fixture
-def challenger(tiny_package: Callable[..., Path], tmp_path: Path) -> Path:
-    return tiny_package(tmp_path / "challenger", bias=(0.5, 0.0))
+    return BucketDeployer(uri)
 
 
 @pytest.fixture
@@ -210,7 +195,7 @@ def test_an_active_json_that_is_broken_is_named(bench: Bench, uri: str, deployer
 
 
 def test_runs_that_promote_at_once_leave_the_deployment_with_the_last_champion(
-    uri: str, registry: BucketRegistry, tiny_package: Callable[..., Path], tmp_path: Path
+    uri: str, registry_uri: str, registry: BucketRegistry, tiny_package: Callable[..., Path], tmp_path: Path
 ) -> None:
     packages = [tiny_package(tmp_path / str(number), bias=(0.1 * number, 0.0)) for number in range(4)]
     revisions = []
@@ -220,7 +205,7 @@ def test_runs_that_promote_at_once_leave_the_deployment_with_the_last_champion(
         BucketDeployer(uri).deploy(revisions[-1], package)
 
     def promote(revision: Revision) -> bool:
-        own = BucketRegistry(f"{uri.removesuffix('/deployments')}/registry")
+        own = BucketRegistry(registry_uri)
         for _ in range(20):
             champion = own.champion("sentiment")
             try:

@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,21 +15,12 @@ from tests.cloud.bench.bench import Bench
 from tunelane_components.registry.bucket import BucketRegistry
 from tunelane_components.registry.interface import ChampionMoved
 from tunelane_components.registry.packages import manifest_at
+from tunelane_components.secrets import read_secret
 from tunelane_serving.errors import ContractError, DigestMismatch, InputError, TunelaneError
 from tunelane_serving.package import MANIFEST, package_digest, verify
 
 INSERT = "storage.objects.insert"
 GET = "storage.objects.get"
-
-
-@pytest.fixture
-def uri(bench: Bench) -> str:
-    return f"gs://{bench.bucket}/team/registry"
-
-
-@pytest.fixture
-def registry(uri: str) -> BucketRegistry:
-    return BucketRegistry(uri, patience_s=20.0)
 
 
 @pytest.fixture
@@ -45,7 +38,7 @@ def document(bench: Bench, uri: str) -> dict[str, object]:
 
 
 def test_each_package_lies_there_once_and_is_not_sent_again(
-    bench: Bench, uri: str, registry: BucketRegistry, packages: list[Path]
+    bench: Bench, registry_uri: str, registry: BucketRegistry, packages: list[Path]
 ) -> None:
     digest = registry.register_candidate("sentiment", packages[0], {}).digest
     folder = f"team/registry/packages/{digest}/"
@@ -55,11 +48,11 @@ def test_each_package_lies_there_once_and_is_not_sent_again(
     assert len(bench.called(INSERT)) == len(files) + 1
     registry.register_candidate("other", packages[0], {})
     assert len(bench.called(INSERT)) == len(files) + 2, sent
-    assert [version.package for version in registry.versions("other")] == [f"{uri}/packages/{digest}"]
+    assert [version.package for version in registry.versions("other")] == [f"{registry_uri}/packages/{digest}"]
 
 
 def test_the_manifest_goes_last_so_that_a_registration_that_was_cut_short_leaves_no_package(
-    bench: Bench, uri: str, registry: BucketRegistry, packages: list[Path]
+    bench: Bench, registry_uri: str, registry: BucketRegistry, packages: list[Path]
 ) -> None:
     bench.faults.add(INSERT, "denied", skip=2)
     with pytest.raises(InputError):
@@ -70,14 +63,14 @@ def test_the_manifest_goes_last_so_that_a_registration_that_was_cut_short_leaves
 
 
 def test_of_those_that_move_the_champion_at_once_exactly_one_wins(
-    uri: str, registry: BucketRegistry, packages: list[Path]
+    registry_uri: str, registry: BucketRegistry, packages: list[Path]
 ) -> None:
     registered(registry, packages)
     for champion in (None, "1"):
 
         def move(to: str, expected: str | None = champion) -> str:
             try:
-                BucketRegistry(uri).move_champion("sentiment", expected=expected, to=to)
+                BucketRegistry(registry_uri).move_champion("sentiment", expected=expected, to=to)
             except ChampionMoved:
                 return "moved"
             return "won"
@@ -92,20 +85,20 @@ def test_of_those_that_move_the_champion_at_once_exactly_one_wins(
 
 
 def test_of_those_that_register_at_once_each_gets_a_version_of_its_own_and_none_is_lost(
-    uri: str, registry: BucketRegistry, packages: list[Path]
+    registry_uri: str, registry: BucketRegistry, packages: list[Path]
 ) -> None:
     # Each twice: the same package at once is one version.
     twice = [*packages, *packages]
     with ThreadPoolExecutor(len(twice)) as pool:
         versions = list(
-            pool.map(lambda package: BucketRegistry(uri).register_candidate("sentiment", package, {}), twice)
+            pool.map(lambda package: BucketRegistry(registry_uri).register_candidate("sentiment", package, {}), twice)
         )
     assert versions[: len(packages)] == versions[len(packages) :]
     assert sorted(version.version for version in versions[: len(packages)]) == ["1", "2", "3", "4", "5", "6"]
     assert {version.digest for version in registry.versions("sentiment")} == {*map(package_digest, packages)}
 
 
-def test_processes_race_as_threads_do(uri: str, registry: BucketRegistry, packages: list[Path]) -> None:
+def test_processes_race_as_threads_do(registry_uri: str, registry: BucketRegistry, packages: list[Path]) -> None:
     registered(registry, packages[:3])
     code = """
 import sys
@@ -123,7 +116,7 @@ except ChampionMoved as error:
 """
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", code, uri, to], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", code, registry_uri, to], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for to in ("1", "2", "3")
     ]
@@ -140,7 +133,7 @@ except ChampionMoved as error:
 
 
 def test_a_move_whose_reply_was_lost_is_known_as_done(
-    bench: Bench, uri: str, registry: BucketRegistry, packages: list[Path]
+    bench: Bench, registry_uri: str, registry: BucketRegistry, packages: list[Path]
 ) -> None:
     registered(registry, packages[:2])
     before = len(bench.called(INSERT))
@@ -148,7 +141,7 @@ def test_a_move_whose_reply_was_lost_is_known_as_done(
     registry.move_champion("sentiment", expected=None, to="1")
     # It was sent twice, and the second one met what the first had written.
     assert len(bench.called(INSERT)) == before + 2
-    assert (document(bench, uri)["champion"], document(bench, uri)["succession"]) == ("1", ["1"])
+    assert (document(bench, registry_uri)["champion"], document(bench, registry_uri)["succession"]) == ("1", ["1"])
 
 
 def test_a_registration_whose_reply_was_lost_makes_one_version(
@@ -161,14 +154,14 @@ def test_a_registration_whose_reply_was_lost_makes_one_version(
 
 
 def test_a_move_whose_reply_was_lost_is_known_even_after_another_one(
-    uri: str, registry: BucketRegistry, packages: list[Path], monkeypatch: pytest.MonkeyPatch
+    registry_uri: str, registry: BucketRegistry, packages: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registered(registry, packages[:2])
     write = registry._bucket.write
 
     def lose_reply(name: str, content: bytes, *, generation: int) -> bool:
         assert write(name, content, generation=generation)
-        BucketRegistry(uri).move_champion("sentiment", expected="1", to="2")
+        BucketRegistry(registry_uri).move_champion("sentiment", expected="1", to="2")
         return False
 
     monkeypatch.setattr(registry._bucket, "write", lose_reply)
@@ -189,12 +182,37 @@ def test_a_service_that_is_away_for_a_moment_is_asked_again(
     assert bench.faults.unused() == []
 
 
-def test_a_service_that_stays_away_is_a_failure_and_not_the_user_s(bench: Bench, uri: str) -> None:
+def test_a_service_that_stays_away_is_a_failure_and_not_the_user_s(bench: Bench, registry_uri: str) -> None:
     bench.faults.add(GET, "503", times=99)
     with pytest.raises(TunelaneError, match="was not read: Cloud Storage does not answer as it should") as caught:
-        BucketRegistry(uri, patience_s=0.5).champion("sentiment")
+        BucketRegistry(registry_uri, patience_s=0.5).champion("sentiment")
     assert not isinstance(caught.value, InputError)
     assert "\n" not in str(caught.value)
+
+
+# The clients' own limit is a minute a call.
+@pytest.mark.timeout(100, func_only=True)
+@pytest.mark.parametrize("silent", ["service", "token"])
+def test_who_takes_the_connection_and_never_answers_is_not_waited_for_longer_than_there_is_patience(
+    request: pytest.FixtureRequest, registry_uri: str, silent_url: str, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    if silent == "service":
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", silent_url)
+    else:
+        request.getfixturevalue("silent_token")
+    registry = BucketRegistry(registry_uri, patience_s=0.5)
+    for ask in (registry.names, lambda: registry.champion("sentiment")):
+        with pytest.raises(TunelaneError, match=r"Cloud Storage does not answer as it should .* Check the network and"):
+            ask()
+
+
+def test_what_else_lies_among_the_models_is_passed_over(
+    bench: Bench, registry_uri: str, registry: BucketRegistry, packages: list[Path]
+) -> None:
+    registered(registry, packages[:1])
+    for name in ("", "old/sentiment.json", "my model.json", ".json", "notes.txt"):
+        bench.storage.write(f"{registry_uri}/models/{name}", b"{}")
+    assert registry.names() == ["sentiment"]
 
 
 def test_a_bucket_that_is_not_there_and_a_right_that_is_missing_are_named(
@@ -216,18 +234,61 @@ def test_a_bucket_that_is_not_there_and_a_right_that_is_missing_are_named(
     assert "\n" not in str(caught.value) and "http" not in str(caught.value)
 
 
-def test_without_credentials_it_says_so(uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        ("none.json", r"File \S+/none\.json was not found"),
+        ("broken.json", r"File \S+/broken\.json is not a valid json file"),
+        (".", r"\S+: Is a directory"),
+    ],
+)
+def test_credentials_that_cannot_be_used_are_named(
+    registry_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str, why: str
+) -> None:
+    (tmp_path / "broken.json").write_text('{"private_key": "s3cret')
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
-    with pytest.raises(InputError, match=r"cannot be read: there are no Google Cloud credentials\. Sign in"):
-        BucketRegistry(uri).champion("sentiment")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / file))
+    for ask in (
+        lambda: BucketRegistry(registry_uri).champion("sentiment"),
+        lambda: read_secret("projects/tunelane-test/secrets/registry/versions/1"),
+    ):
+        with pytest.raises(
+            InputError, match=rf"cannot be read: no usable .* credentials \({why}\)\. Sign in"
+        ) as caught:
+            ask()
+        assert "s3cret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+class SignInPage(BaseHTTPRequestHandler):
+    """What a network answers to everything until somebody has signed in."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "6")
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_another_s_answer_is_not_taken_for_cloud_storage_s(registry_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SignInPage) as server:
+        threading.Thread(target=server.serve_forever).start()
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+        registry = BucketRegistry(registry_uri, patience_s=0.5)
+        try:
+            for ask in (registry.names, lambda: registry.champion("sentiment")):
+                with pytest.raises(TunelaneError, match=r"does not answer as it should \(.+\)\. Check the network"):
+                    ask()
+        finally:
+            server.shutdown()
 
 
 def test_it_works_with_credentials_over_tls_as_on_the_real_service(
-    bench: Bench, uri: str, packages: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, registry_uri: str, packages: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
-    registry = BucketRegistry(uri)
+    registry = BucketRegistry(registry_uri)
     version = registry.register_candidate("sentiment", packages[0], {})
     registry.move_champion("sentiment", expected=None, to="1")
     registry.fetch("sentiment", version.digest, tmp_path / "fetched")
@@ -236,10 +297,10 @@ def test_it_works_with_credentials_over_tls_as_on_the_real_service(
 
 
 def test_a_stored_package_that_was_tampered_with_is_not_handed_out_and_put_right_by_registering_again(
-    bench: Bench, uri: str, registry: BucketRegistry, packages: list[Path], tmp_path: Path
+    bench: Bench, registry_uri: str, registry: BucketRegistry, packages: list[Path], tmp_path: Path
 ) -> None:
     digest = registry.register_candidate("sentiment", packages[0], {}).digest
-    graph = f"{uri}/packages/{digest}/onnx/model.onnx"
+    graph = f"{registry_uri}/packages/{digest}/onnx/model.onnx"
     content = bytearray(bench.storage.read(graph))
     content[-1] ^= 1
     bench.storage.write(graph, bytes(content))
@@ -253,7 +314,7 @@ def test_a_stored_package_that_was_tampered_with_is_not_handed_out_and_put_right
 
 @pytest.mark.parametrize("path", [MANIFEST, "onnx/model.onnx"])
 def test_a_stored_package_that_lacks_a_file_is_named(
-    bench: Bench, uri: str, registry: BucketRegistry, packages: list[Path], tmp_path: Path, path: str
+    bench: Bench, registry_uri: str, registry: BucketRegistry, packages: list[Path], tmp_path: Path, path: str
 ) -> None:
     from google.cloud import storage
 
@@ -276,11 +337,11 @@ def test_a_stored_package_that_lacks_a_file_is_named(
     ],
 )
 def test_a_document_that_is_broken_or_newer_is_named_and_left_alone(
-    bench: Bench, uri: str, registry: BucketRegistry, packages: list[Path], content: bytes, said: str
+    bench: Bench, registry_uri: str, registry: BucketRegistry, packages: list[Path], content: bytes, said: str
 ) -> None:
-    bench.storage.write(f"{uri}/models/sentiment.json", content)
+    bench.storage.write(f"{registry_uri}/models/sentiment.json", content)
     with pytest.raises(ContractError, match=said):
         registry.champion("sentiment")
     with pytest.raises(ContractError, match=said):
         registry.register_candidate("sentiment", packages[0], {})
-    assert bench.storage.read(f"{uri}/models/sentiment.json") == content
+    assert bench.storage.read(f"{registry_uri}/models/sentiment.json") == content

@@ -29,16 +29,6 @@ def reopen(request: pytest.FixtureRequest, bench: Bench, tmp_path: Path) -> Open
     return lambda: open_registry(f"sqlite:///{database}")
 
 
-@pytest.fixture
-def package(tiny_package: Callable[..., Path], tmp_path: Path) -> Path:
-    return tiny_package(tmp_path / "package")
-
-
-@pytest.fixture
-def challenger(tiny_package: Callable[..., Path], tmp_path: Path) -> Path:
-    return tiny_package(tmp_path / "challenger", bias=(0.5, 0.0))
-
-
 def test_before_the_first_registration_there_is_nothing(reopen: Open, tmp_path: Path) -> None:
     registry = reopen()
     assert registry.names() == registry.versions("sentiment") == registry.succession("sentiment") == []

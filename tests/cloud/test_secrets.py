@@ -69,14 +69,26 @@ def test_a_service_that_stays_away_is_a_failure_and_not_the_user_s(bench: Bench)
     assert not isinstance(caught.value, InputError)
 
 
+# A task waits for half a minute each time.
+@pytest.mark.timeout(80, func_only=True)
+@pytest.mark.usefixtures("silent_token")
+def test_who_never_answers_is_not_waited_for_longer_than_there_is_patience() -> None:
+    for _ in range(3):
+        with pytest.raises(TunelaneError, match=r"Secret Manager does not answer for .*/versions/1 \(TransportError\)"):
+            read_secret(f"{_SECRET}/1", patience_s=0.8)
+
+
 def test_a_registry_opens_by_the_name_of_its_secret_and_no_message_has_the_secret(bench: Bench, tmp_path: Path) -> None:
     bench.secrets.versions["registry"] = [
         f"sqlite:///{tmp_path}/registry/registry.db\n".encode(), b"postgresql://ann:s3cret@db.example/registry",
+        b"gs://s3cret/a//b", b"sqlite:////s3cret%/registry.db",
     ]  # fmt: skip
     assert open_registry(f"{_SECRET}/1").champion("tickets") is None
-    with pytest.raises(InputError) as caught:
-        open_registry(f"{_SECRET}/2")
-    assert "s3cret" not in str(caught.value) and f"{_SECRET}/2" in str(caught.value)
+    for version in ("2", "3", "4"):
+        with pytest.raises(InputError) as caught:
+            open_registry(f"{_SECRET}/{version}")
+        assert str(caught.value).startswith(f"Registry '{_SECRET}/{version}' is not supported. Set ")
+        assert "s3cret" not in str(caught.value) and caught.value.__context__ is None
 
 
 def test_a_task_s_own_process_reads_it_and_prints_only_the_name(bench: Bench) -> None:

@@ -17,6 +17,7 @@ from tunelane_components.bucket import BucketFolder
 from tunelane_components.bucket_package import check_stored_package, download_package, upload_package
 from tunelane_components.deploy.interface import Revision, SmokeReport, SmokeTestFailed
 from tunelane_components.deploy.trial import try_package
+from tunelane_components.patience import STAGE_PATIENCE_S
 from tunelane_components.registry.interface import require_model_name
 from tunelane_serving.contract import decode, formatted
 from tunelane_serving.deployment import ACTIVE, ActiveRevision, revision_path
@@ -37,7 +38,7 @@ class BucketDeployer:
     TunelaneError where Cloud Storage does not answer.
     """
 
-    def __init__(self, uri: str, *, smoke_timeout_s: float = 60.0, patience_s: float = 120.0) -> None:
+    def __init__(self, uri: str, *, smoke_timeout_s: float = 60.0, patience_s: float = STAGE_PATIENCE_S) -> None:
         """Name the folder.
 
         Args:

@@ -14,12 +14,12 @@ def smoke_or_roll_back(deployer: Deployer, revision: Revision) -> SmokeReport:
     """Smoke-test a deployed revision, and take it away where it fails.
 
     Raises:
-        SmokeTestFailed: it does not answer as its package says it must.
+        SmokeTestFailed: it does not answer as its package says it must; says so where it could not be taken away.
     """
     try:
         return deployer.smoke(revision)
-    except SmokeTestFailed:
-        deployer.roll_back(revision)
+    except SmokeTestFailed as error:
+        _take_away(deployer, revision, error)
         raise
 
 
@@ -28,7 +28,8 @@ def confirm_champion(
 ) -> None:
     """Make a smoke-tested revision champion and let it serve, if the champion still is `expected_version`.
 
-    The registry's compare-and-set comes first: of two runs that race, one gets past it.
+    The registry's compare-and-set comes first: of two runs that race, one gets past it. A second try after one that was
+    killed behind it does what is missing.
 
     Args:
         registry: who decides.
@@ -37,22 +38,35 @@ def confirm_champion(
         expected_version: the version that the run was compared with; None for nobody.
 
     Raises:
-        ChampionMoved: another run was faster; the revision is taken away and nothing else was changed.
+        ChampionMoved: another run was faster with another package; the revision is taken away and nothing else was
+            changed; says so where it could not be taken away.
         TunelaneError: the deployment could not follow; the message says who is champion now.
     """
     try:
         registry.move_champion(revision.model, expected=expected_version, to=revision.model_version)
-    except ChampionMoved:
-        # Not where the faster run brought the same package: it is that run's to serve.
+    except ChampionMoved as error:
         champion = registry.champion(revision.model)
         if champion is None or champion.digest != revision.digest:
-            deployer.roll_back(revision)
-        raise
-    try:
+            _take_away(deployer, revision, error)
+            raise
+        # It is champion already: a first try was killed behind this step, or a faster run brought the same package.
+        # That one may serve by now, so nothing is taken back where this fails.
         deployer.confirm(revision)
-    except (TunelaneError, OSError) as error:
-        _take_back(registry, revision, expected_version, error)
+    else:
+        try:
+            deployer.confirm(revision)
+        except (TunelaneError, OSError) as error:
+            _take_back(registry, revision, expected_version, error)
     _let_successors_serve(registry, deployer, revision)
+
+
+def _take_away(deployer: Deployer, revision: Revision, error: TunelaneError) -> None:
+    """Take a revision away because of `error`, which is still what there is to mend where that fails, too."""
+    try:
+        deployer.roll_back(revision)
+    except (TunelaneError, OSError) as second:
+        said = f"{error} The revision could not be taken away, and gets no traffic ({second})."
+        raise type(error)(said) from error
 
 
 def _let_successors_serve(registry: Registry, deployer: Deployer, revision: Revision) -> None:

@@ -18,7 +18,8 @@ import msgspec
 
 from tunelane_components.bucket import BucketFolder
 from tunelane_components.bucket_package import download_package, upload_package
-from tunelane_components.registry.interface import ModelVersion, RegisteredVersion, require_model_name
+from tunelane_components.patience import STAGE_PATIENCE_S
+from tunelane_components.registry.interface import ModelVersion, RegisteredVersion, is_model_name, require_model_name
 from tunelane_components.registry.succession import LONGEST_SUCCESSION, moved, require_champion
 from tunelane_serving.contract import decode, formatted
 from tunelane_serving.errors import InputError, TunelaneError
@@ -69,7 +70,7 @@ class BucketRegistry:
     where a document is broken or newer than this release, and TunelaneError where Cloud Storage does not answer.
     """
 
-    def __init__(self, uri: str, *, patience_s: float = 120.0) -> None:
+    def __init__(self, uri: str, *, patience_s: float = STAGE_PATIENCE_S) -> None:
         """Name the folder; the first registration puts something into it.
 
         Args:
@@ -82,9 +83,9 @@ class BucketRegistry:
         self._bucket = BucketFolder(uri, patience_s=patience_s)
 
     def names(self) -> list[str]:
-        """The models by name, sorted; none where there is no registry yet."""
-        found = self._bucket.objects(_MODELS)
-        return sorted(name.removesuffix(".json") for name in found if name.endswith(".json"))
+        """The models by name, sorted; none where there is no registry yet. Passes over what is no model's document."""
+        documents = [name for name in self._bucket.objects(_MODELS) if name.endswith(".json")]
+        return sorted(filter(is_model_name, (name.removesuffix(".json") for name in documents)))
 
     def versions(self, name: str) -> list[RegisteredVersion]:
         """The versions of `name`, the newest first; none where there is no such model."""

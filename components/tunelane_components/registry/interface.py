@@ -47,7 +47,7 @@ class Registry(Protocol):
     """Model versions by name, with one champion a name."""
 
     def names(self) -> list[str]:
-        """The models by name, sorted; none where there is no registry yet."""
+        """The models by name, sorted; none where there is no registry yet. Passes over names that are none here."""
         ...
 
     def versions(self, name: str) -> list[RegisteredVersion]:
@@ -89,9 +89,14 @@ class Registry(Protocol):
         ...
 
 
+def is_model_name(name: str) -> bool:
+    """Whether a registry and a directory can carry the name."""
+    return _MODEL_NAME.fullmatch(name) is not None
+
+
 def require_model_name(name: str) -> None:
     """Stop at a name that a registry or a directory cannot carry; raises InputError."""
-    if not _MODEL_NAME.fullmatch(name):
+    if not is_model_name(name):
         raise InputError(
             f"Model name {name!r} cannot be used. Take letters, digits, '.', '_' and '-', at most 128, "
             "beginning with a letter or a digit."

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from tunelane_components.registry.interface import ModelVersion, RegisteredVersion, require_model_name
+from tunelane_components.registry.interface import ModelVersion, RegisteredVersion, is_model_name, require_model_name
 from tunelane_components.registry.succession import LONGEST_SUCCESSION, moved, require_champion
 from tunelane_serving.errors import InputError, TunelaneError
 from tunelane_serving.files import locked
@@ -60,13 +60,16 @@ class MlflowRegistry:
     def names(self) -> list[str]:
         """The models by name, sorted; none, and nothing is made, where there is no registry yet.
 
+        Another tool's models are passed over where their names are none here.
+
         Raises:
             InputError: the file is no registry.
         """
         if not self._exists():
             return []
         with self._client() as client:
-            return sorted(str(model.name) for model in _every_page(client.search_registered_models))
+            names = [str(model.name) for model in _every_page(client.search_registered_models)]
+        return sorted(filter(is_model_name, names))
 
     def versions(self, name: str) -> list[RegisteredVersion]:
         """The versions of `name`, the newest first; none where there is no such model.

@@ -36,7 +36,7 @@ def fetch_base_model(uri: str, scratch: Path) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
             f"Cannot get base model {uri!r}: no such directory, and the Hugging Face hub did not give it "
-            f"({type(error).__name__}). Pass --set base_model= with a directory, a gs:// URI or a hub id."
+            f"({type(error).__name__}). Pass a directory, a gs:// URI or a hub id."
         ) from error
 
 

@@ -4,9 +4,8 @@ One table, by component. It holds on both targets; a local run has none of it. W
 machines, disk, replicas) is `Training`; `resources_of` puts the two together.
 
 A try more is given to what talks to the outside and leaves nothing half-done behind. It is not given where it would
-- repeat a failure that cannot change (export, parity, evaluation, gate: the same inputs fail the same way),
-- hide the reason (smoke_test takes a failing revision away; a second try would only miss it), or
-- meet its own first try (confirm_champion: once the champion was moved, the compare-and-set of a second try fails).
+- repeat a failure that cannot change (export, parity, evaluation, gate: the same inputs fail the same way), or
+- hide the reason (smoke_test takes a failing revision away; a second try would only miss it).
 
 A result may be reused only where it is a pure function of the artifacts and parameters that go in. The others read
 something that moves behind the same argument: who is champion (resolve_champion), the content of a URI
@@ -102,7 +101,7 @@ NEEDS_BY_COMPONENT = {
     "register_candidate": Needs(_SMALL, timeout_s=30 * _MINUTE_S, retries=2),
     "deploy": Needs(_SMALL, timeout_s=30 * _MINUTE_S, retries=2),
     "smoke_test": Needs(_SMALL, timeout_s=30 * _MINUTE_S),
-    "confirm_champion": Needs(_SMALL, timeout_s=30 * _MINUTE_S),
+    "confirm_champion": Needs(_SMALL, timeout_s=30 * _MINUTE_S, retries=1),
 }
 
 # On Vertex the GPU decides the type of the machine, and the type its CPU and memory:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tunelane_components.patience import PERSON_PATIENCE_S
 from tunelane_components.registry.interface import RegisteredVersion
 from tunelane_components.registry.open import open_registry
 from tunelane_components.storage import local_path
@@ -86,7 +87,7 @@ def check_models(settings: Settings, *, is_asked: bool) -> Iterator[Check]:
         yield Check("registry", "info", "not on this machine, and not asked", "Pass --target vertex to have it asked.")
         return
     try:
-        registry = open_registry(settings.registry_uri)
+        registry = open_registry(settings.registry_uri, patience_s=PERSON_PATIENCE_S)
         names = registry.names()
         champions = {
             name: next((version for version in registry.versions(name) if version.is_champion), None) for name in names

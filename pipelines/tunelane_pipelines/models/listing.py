@@ -9,10 +9,12 @@ import msgspec
 from tunelane_components.bucket import SCHEME
 from tunelane_components.deploy.interface import Deployer
 from tunelane_components.deploy.open import open_deployer
+from tunelane_components.patience import PERSON_PATIENCE_S
 from tunelane_components.registry.interface import RegisteredVersion, Registry
 from tunelane_components.registry.open import open_registry
 from tunelane_components.registry.packages import manifest_at
 from tunelane_pipelines.nearest import no_such
+from tunelane_pipelines.runs.advice import again
 from tunelane_pipelines.runs.journal import Journal
 from tunelane_pipelines.runs.masking import mask
 from tunelane_pipelines.runs.record import read_record
@@ -59,7 +61,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
 
 def list_models(settings: Settings) -> list[ModelSummary]:
     """Every model in the registry; none where there is no registry yet, which is not made."""
-    registry, deployer = open_registry(settings.registry_uri), _deployer(settings)
+    registry, deployer = open_registry(settings.registry_uri, patience_s=PERSON_PATIENCE_S), _deployer(settings)
     runs = runs_by_package(settings.root)
     return [_summary(registry, deployer, name, runs) for name in registry.names()]
 
@@ -70,7 +72,7 @@ def find_model(settings: Settings, name: str) -> ModelSummary:
     Raises:
         InputError: there is none; names the nearest.
     """
-    registry = open_registry(settings.registry_uri)
+    registry = open_registry(settings.registry_uri, patience_s=PERSON_PATIENCE_S)
     known = registry.names()
     if not known:
         raise InputError(no_models(settings))
@@ -104,12 +106,13 @@ def manifest_of(version: VersionSummary) -> Manifest:
         DigestMismatch: it is not what was registered.
         InputError, TunelaneError: the bucket that it lies in cannot be read.
     """
-    return manifest_at(version.package, version.digest)
+    return manifest_at(version.package, version.digest, patience_s=PERSON_PATIENCE_S)
 
 
 def no_models(settings: Settings) -> str:
     """What to say where the registry holds nothing."""
-    return f"No models in {mask(settings.registry_uri)} yet. Run: tunelane run train-classifier --set data=FILE"
+    run = again("run train-classifier --set data=FILE", settings.root, settings.profile)
+    return f"No models in {mask(settings.registry_uri)} yet. Run: {run}"
 
 
 def runs_by_package(root: Path) -> dict[str, str]:
@@ -131,7 +134,9 @@ def runs_by_package(root: Path) -> dict[str, str]:
 
 def _deployer(settings: Settings) -> Deployer | None:
     """Where models are deployed; None for what cannot be asked, since the models can be listed all the same."""
-    return open_deployer(settings.deployment_uri) if settings.deployment_uri.startswith((LOCAL, SCHEME)) else None
+    if not settings.deployment_uri.startswith((LOCAL, SCHEME)):
+        return None
+    return open_deployer(settings.deployment_uri, patience_s=PERSON_PATIENCE_S)
 
 
 def _summary(registry: Registry, deployer: Deployer | None, name: str, runs: Mapping[str, str]) -> ModelSummary:

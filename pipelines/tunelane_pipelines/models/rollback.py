@@ -7,9 +7,11 @@ from pathlib import Path
 from tunelane_components.deploy.interface import Revision
 from tunelane_components.deploy.open import open_deployer
 from tunelane_components.deploy.promotion import confirm_champion, smoke_or_roll_back
+from tunelane_components.patience import PERSON_PATIENCE_S
 from tunelane_components.registry.interface import ChampionMoved
 from tunelane_components.registry.open import open_registry
 from tunelane_pipelines.models.listing import VersionSummary, find_model, find_version
+from tunelane_pipelines.runs.advice import again
 from tunelane_pipelines.settings import Settings
 from tunelane_serving.errors import InputError
 
@@ -36,25 +38,26 @@ def plan_rollback(settings: Settings, name: str, to: str) -> Rollback:
         to: the version; empty for the champion before the present one.
 
     Raises:
-        InputError: there is no such model or version, no champion, none before it, or `to` is champion already; or the
-            version was not registered by Tunelane.
+        InputError: there is no such model or version, no champion, none before it, or `to` is champion and serves
+            already; or the version was not registered by Tunelane.
     """
     model = find_model(settings, name)
     champion = model.champion
     if champion is None:
-        raise InputError(f"{name!r} has no champion to roll back from. See: tunelane models show {name}")
-    succession = open_registry(settings.registry_uri).succession(name)
+        raise InputError(f"{name!r} has no champion to roll back from. See: {_show(settings, name)}")
+    succession = open_registry(settings.registry_uri, patience_s=PERSON_PATIENCE_S).succession(name)
     if to:
         target = find_version(model, to)
-        if target.is_champion:
-            raise InputError(f"Version {to} of {name!r} is champion already. Pass another to --to.")
+        # A champion that does not serve is put to serve: what made it champion may have been killed behind that.
+        if target.is_champion and model.active_digest == target.digest:
+            raise InputError(f"Version {to} of {name!r} is champion already, and serves. Pass another to --to.")
     else:
         # The last one is the champion, unless it was moved since the versions were listed: then moving it fails.
         earlier = succession[: succession.index(champion.version)] if champion.version in succession else succession
         if not earlier:
             raise InputError(
                 f"Version {champion.version} of {name!r} has no champion before it. Pass --to VERSION; "
-                f"see: tunelane models show {name}"
+                f"see: {_show(settings, name)}"
             )
         target = find_version(model, earlier[-1])
     if not target.digest:
@@ -91,5 +94,10 @@ def roll_back(settings: Settings, rollback: Rollback) -> None:
     except ChampionMoved as error:
         raise InputError(
             f"The champion of {rollback.model!r} is no longer version {rollback.champion.version}: it was moved "
-            f"meanwhile, and nothing was changed. See: tunelane models show {rollback.model}"
+            f"meanwhile, and nothing was changed. See: {_show(settings, rollback.model)}"
         ) from error
+
+
+def _show(settings: Settings, name: str) -> str:
+    """The command that shows the model, in the registry in force."""
+    return again(f"models show {name}", settings.root, settings.profile)

@@ -74,15 +74,20 @@ def print_rollback(settings: Settings, name: str, to: str, *, is_agreed: bool) -
     with _status():
         rollback = plan_rollback(settings, name, to)
     champion, target = rollback.champion, rollback.target
+    what = f"Make version {target.version} of {name} champion, instead of {champion.version}?"
+    became = f"version {target.version} of {name}, instead of version {champion.version}"
+    if target.is_champion:
+        what = f"Put version {target.version} of {name}, which is champion, to serve?"
+        became = f"version {target.version} of {name}, as before"
     if not is_agreed:
         if not sys.stdin.isatty():
             raise InputError("There is nobody to ask here. Pass --yes to roll back unasked.")
-        if not _agreed(f"Make version {target.version} of {name} champion, instead of {champion.version}?"):
+        if not _agreed(what):
             typer.echo("Nothing was changed.")
             return False
     roll_back(settings, rollback)
     rows = [
-        ("Champion", f"version {target.version} of {name}, instead of version {champion.version}"),
+        ("Champion", became),
         ("Digest", target.digest),
         ("Deployed", _deployed(place_of(settings, name))),
     ]

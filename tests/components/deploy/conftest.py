@@ -2,9 +2,12 @@
 
 import os
 import stat
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,18 @@ from tunelane_components.deploy.local import LocalDeployer
 from tunelane_components.registry.mlflow_registry import MlflowRegistry
 from tunelane_serving.deployment import revision_path
 from tunelane_serving.package import package_digest
+
+# The file is there once its content is.
+_SERVER = """#!{python}
+import os, signal, sys, time
+
+def ready():
+    with open({pid!r} + ".new", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename({pid!r} + ".new", {pid!r})
+
+{program}
+"""
 
 
 @pytest.fixture
@@ -80,15 +95,26 @@ def damage(deployment: Path) -> Callable[[Revision], None]:
 
 @pytest.fixture
 def replace_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Have another program started where the server would be; it writes its process id to the file that is given."""
+    """Have another program started where the server would be; gives the file that it writes its process id to.
+
+    It writes it when it calls `ready()`, which is waited for: how long an interpreter takes to start says what else
+    this machine does.
+    """
 
     def replace_server(program: str) -> Path:
         pid, script = tmp_path / "pid", tmp_path / "server"
-        script.write_text(f"#!{sys.executable}\nimport os, signal, sys, time\n")
-        with script.open("a") as stream:
-            stream.write(f"open({str(pid)!r}, 'w').write(str(os.getpid()))\n{program}\n")
+        script.write_text(_SERVER.format(python=sys.executable, pid=str(pid), program=program))
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setattr(sys, "executable", str(script))
+        start = subprocess.Popen
+
+        def start_and_wait(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+            process = start(*arguments, **options)
+            while not pid.exists() and process.poll() is None:
+                time.sleep(0.01)
+            return process
+
+        monkeypatch.setattr(subprocess, "Popen", start_and_wait)
         return pid
 
     return replace_server

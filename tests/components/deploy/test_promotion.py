@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from tunelane_components.deploy.interface import Revision
+from tunelane_components.deploy.interface import Revision, SmokeTestFailed
 from tunelane_components.deploy.local import LocalDeployer
-from tunelane_components.deploy.promotion import confirm_champion
+from tunelane_components.deploy.promotion import confirm_champion, smoke_or_roll_back
 from tunelane_components.registry.interface import ChampionMoved
 from tunelane_components.registry.mlflow_registry import MlflowRegistry
 from tunelane_serving.deployment import read_active, revision_path
-from tunelane_serving.errors import TunelaneError
+from tunelane_serving.errors import InputError, TunelaneError
 
 Register = Callable[[Path], Revision]
 
@@ -60,17 +60,64 @@ def test_who_comes_too_late_is_rolled_back_and_changes_nothing(
     assert not revision_path(deployment, first.digest).exists()
 
 
-def test_who_comes_too_late_with_the_winner_s_own_package_leaves_it_there(
+def test_a_second_try_does_what_a_killed_first_one_left_undone(
     registry: MlflowRegistry, deployer: LocalDeployer, deployment: Path, package: Path, register: Register
 ) -> None:
     revision = register(package)
     deployer.deploy(revision, package)
-    # The faster run stands between its two steps: champion, and not yet active.
+    # The first try, or a faster run with the same package, stands between its two steps.
     registry.move_champion("sentiment", expected=None, to="1")
-    with pytest.raises(ChampionMoved):
-        confirm_champion(registry, deployer, revision, expected_version=None)
-    deployer.confirm(revision)
+    confirm_champion(registry, deployer, revision, expected_version=None)
     assert champion_and_active(registry, deployment) == ("1", "1")
+    confirm_champion(registry, deployer, revision, expected_version=None)
+    assert champion_and_active(registry, deployment) == ("1", "1")
+
+
+def test_a_second_try_that_fails_leaves_who_is_champion_to_whoever_made_it_so(
+    registry: MlflowRegistry,
+    deployer: LocalDeployer,
+    deployment: Path,
+    package: Path,
+    register: Register,
+    damage: Callable[[Revision], None],
+) -> None:
+    revision = register(package)
+    deployer.deploy(revision, package)
+    registry.move_champion("sentiment", expected=None, to="1")
+    damage(revision)
+    with pytest.raises(TunelaneError):
+        confirm_champion(registry, deployer, revision, expected_version=None)
+    assert champion_and_active(registry, deployment) == ("1", None)
+
+
+def test_what_cannot_be_taken_away_does_not_hide_why_it_should_be(
+    registry: MlflowRegistry,
+    root: Path,
+    deployment: Path,
+    package: Path,
+    challenger: Path,
+    register: Register,
+    damage: Callable[[Revision], None],
+) -> None:
+    class Kept(LocalDeployer):
+        def roll_back(self, revision: Revision) -> None:
+            raise InputError(f"{revision.model} may not be deleted.")
+
+    first, second = register(package), register(challenger)
+    left = "The revision could not be taken away, and gets no traffic (sentiment may not be deleted.)."
+    deployer = Kept(root)
+    deployer.deploy(first, package)
+    registry.move_champion("sentiment", expected=None, to=second.model_version)
+    with pytest.raises(ChampionMoved) as moved:
+        confirm_champion(registry, deployer, first, expected_version=None)
+    assert str(moved.value).startswith("The champion of 'sentiment' moved from nobody to version 2 while")
+    assert str(moved.value).endswith(left)
+    damage(first)
+    with pytest.raises(SmokeTestFailed) as failed:
+        smoke_or_roll_back(deployer, first)
+    assert str(failed.value).startswith("The server did not start. The server said: ")
+    assert str(failed.value).endswith(left) and "\n" not in str(failed.value)
+    assert champion_and_active(registry, deployment) == ("2", None)
 
 
 def test_where_the_deployment_cannot_follow_the_champion_is_who_it_was(

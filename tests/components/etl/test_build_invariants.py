@@ -42,7 +42,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 @given(ROWS, OPTIONS)
 def test_every_row_is_somewhere_and_no_text_is_in_two_places(
     rows: list[dict[str, Any]], options: dict[str, Any]

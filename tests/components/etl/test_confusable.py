@@ -96,7 +96,7 @@ some_rows = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows=some_rows, rng=st.randoms(use_true_random=False))
 def test_pairs_are_as_the_formula_says_in_any_order_of_rows(
     rows: list[tuple[str, tuple[str, ...]]], rng: random.Random
@@ -114,7 +114,7 @@ def test_pairs_are_as_the_formula_says_in_any_order_of_rows(
     assert confusable_pairs([text for text, _ in shuffled], [names for _, names in shuffled]) == found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(some_rows)
 def test_a_pair_is_alike_whichever_label_is_first(rows: list[tuple[str, tuple[str, ...]]]) -> None:
     texts, labels = [text for text, _ in rows], [names for _, names in rows]
@@ -177,9 +177,10 @@ def test_twenty_thousand_rows_of_28_labels_take_seconds() -> None:
     names = [f"emotion {number}" for number in range(28)]
     texts = [" ".join(rng.choices(vocabulary, k=15)) for _ in range(20_000)]
     labels = [rng.sample(names, rng.choice((1, 1, 2, 3))) for _ in texts]
-    begin = time.perf_counter()
+    # Of the processor: how long it takes says what else this machine does.
+    begin = time.process_time()
     found = confusable_pairs(texts, labels)
-    assert time.perf_counter() - begin < 10  # about one on an idle machine
+    assert time.process_time() - begin < 10  # about one
     assert len(found) == 10
 
 

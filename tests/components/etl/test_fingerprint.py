@@ -30,7 +30,7 @@ def _write(folder: Path, files: dict[str, bytes]) -> str:
     return str(folder)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(_FILES, st.data())
 def test_any_change_to_the_files_changes_it_and_undoing_it_brings_it_back(
     files: dict[str, bytes], drawn: st.DataObject
@@ -67,7 +67,7 @@ def test_any_change_to_the_files_changes_it_and_undoing_it_brings_it_back(
             assert fingerprint(data) != before
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(_FILES, st.randoms(use_true_random=False))
 def test_the_order_in_which_files_were_written_does_not_count(
     files: dict[str, bytes], random: "st.random.Random"

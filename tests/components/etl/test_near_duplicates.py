@@ -150,7 +150,7 @@ def test_texts_may_be_added_after_a_question() -> None:
 few_letters = st.text(alphabet="ab c", max_size=12)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     held_out=st.lists(few_letters, max_size=12),
     asked=st.lists(few_letters, max_size=6),

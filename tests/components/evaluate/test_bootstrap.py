@@ -83,7 +83,7 @@ def test_the_seed_decides_the_interval_and_not_the_value():
     assert first.macro != other.macro
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 40), st.integers(2, 6), st.integers(0, 1000), st.randoms(use_true_random=False))
 def test_label_order_does_not_change_the_last_bit(rows, labels, seed, random):
     truth, predicted = drawn(rows, labels, right=0.6, seed=seed)
@@ -96,7 +96,7 @@ def test_label_order_does_not_change_the_last_bit(rows, labels, seed, random):
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(2, 6), st.integers(0, 1000), st.integers(1, 80))
 def test_swapping_the_models_negates_every_figure(rows, labels, seed, resamples):
     truth, predicted = drawn(rows, labels, right=0.6, seed=seed)

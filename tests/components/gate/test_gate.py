@@ -280,7 +280,7 @@ def judged(draw: st.DrawFn) -> tuple[list[str], list[str], list[str]]:
     return draw(column), draw(column), draw(column)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(columns=judged(), seed=SEEDS, margin=st.floats(0, 0.5), support=st.integers(1, 5))
 def test_identical_models_never_promote(make_predictions: Make, columns, seed: int, margin: float, support: int):
     truth, answers, _ = columns
@@ -299,7 +299,7 @@ def test_identical_models_never_promote(make_predictions: Make, columns, seed: i
     assert (compared.value, compared.lower, compared.upper, compared.outcome) == (0.0, 0.0, 0.0, "failed")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(columns=judged(), seed=SEEDS, has_champion=st.booleans(), order=st.permutations(LABELS))
 def test_label_order_changes_nothing_to_the_last_bit(make_predictions: Make, columns, seed, has_champion, order):
     truth, ours, theirs = columns
@@ -320,7 +320,7 @@ def test_label_order_changes_nothing_to_the_last_bit(make_predictions: Make, col
     assert straight == permuted
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(columns=judged(), seed=SEEDS, names=st.permutations(LABELS), has_champion=st.booleans())
 def test_other_names_for_the_labels_change_no_figure(make_predictions: Make, columns, seed, names, has_champion):
     renamed = dict(zip(LABELS, names, strict=True))
@@ -344,7 +344,7 @@ def test_other_names_for_the_labels_change_no_figure(make_predictions: Make, col
         assert (before.value, before.lower, before.upper) == (after.value, after.lower, after.upper)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(columns=judged(), seed=SEEDS, has_champion=st.booleans(), shuffles=st.integers(0, 10**6))
 def test_row_order_changes_nothing(make_predictions: Make, columns, seed, has_champion, shuffles):
     truth, ours, theirs = columns
@@ -361,7 +361,7 @@ def test_row_order_changes_nothing(make_predictions: Make, columns, seed, has_ch
     assert straight == permuted
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(columns=judged(), seed=SEEDS)
 def test_swapping_challenger_and_champion_negates_the_difference(make_predictions: Make, columns, seed: int):
     truth, ours, theirs = columns
@@ -374,7 +374,7 @@ def test_swapping_challenger_and_champion_negates_the_difference(make_prediction
     assert {there.outcome, back.outcome} != {"passed"}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=st.integers(30, 120), seed=SEEDS)
 def test_a_champion_wrong_on_every_row_is_replaced_by_one_that_is_right(make_predictions: Make, rows: int, seed: int):
     truth = truths(rows)

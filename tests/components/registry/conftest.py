@@ -52,11 +52,16 @@ def race(database: Path, tmp_path: Path) -> Callable[..., list[str]]:
             )
             for snippet in snippets
         ]
-        while len(list(tmp_path.glob("ready-*"))) < len(processes):
-            assert all(process.poll() is None for process in processes)
-            time.sleep(0.01)
-        start.touch()
-        said = [process.communicate(timeout=60)[0].strip() for process in processes]
+        try:
+            while len(list(tmp_path.glob("ready-*"))) < len(processes):
+                assert all(process.poll() is None for process in processes)
+                time.sleep(0.01)
+            start.touch()
+            said = [process.communicate(timeout=300)[0].strip() for process in processes]
+        finally:
+            # Of a race that failed none is left waiting for its start.
+            for process in processes:
+                process.kill()
         for file in (start, *tmp_path.glob("ready-*")):
             file.unlink()
         return said

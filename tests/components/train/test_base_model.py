@@ -62,7 +62,9 @@ def test_a_base_model_that_nobody_has_is_refused(uri: str, tmp_path: Path, monke
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match=rf"^Cannot get base model '{uri}'.*Pass --set base_model=") as refused:
+    with pytest.raises(
+        InputError, match=rf"^Cannot get base model '{uri}'.*Pass a directory, a gs:// URI or a hub id\.$"
+    ) as refused:
         fetch_base_model(uri, tmp_path)
     assert "\n" not in str(refused.value)
 

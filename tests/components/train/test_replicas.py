@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -70,14 +71,23 @@ train_lora(Path(dataset), base_model, Path(output), LoraOptions(**json.loads(opt
 """
 
 
+@pytest.fixture
+def chief_port() -> Iterator[int]:
+    """Give a port that nobody else gets: it stays bound without listening, and the chief may bind it all the same.
+
+    https://man7.org/linux/man-pages/man7/socket.7.html, SO_REUSEADDR
+    """
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        yield kept.getsockname()[1]
+
+
 def test_two_replicas_train_one_model_and_the_chief_alone_writes_it(
-    tiny_encoder: Path, toy_dataset: Path, toy_options: LoraOptions, tmp_path: Path
+    tiny_encoder: Path, toy_dataset: Path, toy_options: LoraOptions, chief_port: int, tmp_path: Path
 ) -> None:
     options = replace(toy_options, epochs=2, batch_size=16)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    cluster = {"workerpool0": [f"127.0.0.1:{port}"], "workerpool1": ["127.0.0.1:1"]}
+    cluster = {"workerpool0": [f"127.0.0.1:{chief_port}"], "workerpool1": ["127.0.0.1:1"]}
     with (tmp_path / "said").open("w+") as log:
         processes = [
             subprocess.Popen(
@@ -95,7 +105,11 @@ def test_two_replicas_train_one_model_and_the_chief_alone_writes_it(
             )
             for pool in cluster
         ]
-        codes = [process.wait(timeout=300) for process in processes]
+        try:
+            codes = [process.wait(timeout=500) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
         log.seek(0)
         assert codes == [0, 0], log.read()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["workerpool0"]

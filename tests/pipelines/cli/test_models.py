@@ -15,9 +15,13 @@ import msgspec
 import pytest
 
 from tunelane_components.registry.mlflow_registry import MlflowRegistry
+from tunelane_pipelines.models import listing, rollback
+from tunelane_pipelines.models.listing import VersionSummary
 from tunelane_pipelines.runs.journal import Journal
 from tunelane_pipelines.runs.record import Artifact, RunRecord, TaskRecord, write_record
+from tunelane_pipelines.settings import load_settings
 from tunelane_serving.deployment import ActiveRevision, read_active
+from tunelane_serving.errors import TunelaneError
 from tunelane_serving.package import package_digest, read_manifest, seal
 
 Here = Callable[..., tuple[int, str, str]]
@@ -179,6 +183,59 @@ def test_a_registry_that_cannot_be_read_is_named(here: Here, place: Path) -> Non
     assert error.startswith("tunelane: Cannot read the registry ") and "registry.db: Is a directory." in error
 
 
+# A stage waits for two minutes.
+@pytest.mark.timeout(110, func_only=True)
+@pytest.mark.usefixtures("tickets", "silent_storage")
+@pytest.mark.parametrize(
+    ("command", "setting"),
+    [
+        (["list"], "registry"),
+        (["show", "tickets"], "registry"),
+        (["rollback", "tickets", "--yes"], "registry"),
+        (["list"], "deployment"),
+    ],
+    ids=str,
+)
+def test_a_bucket_that_never_answers_is_one_line_before_a_person_loses_patience(
+    here: Here, monkeypatch: pytest.MonkeyPatch, command: list[str], setting: str
+) -> None:
+    assert listing.PERSON_PATIENCE_S <= 15
+    monkeypatch.setattr(listing, "PERSON_PATIENCE_S", 0.5)
+    monkeypatch.setenv(f"TUNELANE_{setting.upper()}_URI", "gs://tunelane-bucket/team")
+    code, said, error = here("models", *command)
+    assert (code, said, error.count("\n")) == (1, "", 1)
+    assert error.startswith("tunelane: gs://tunelane-bucket/team/")
+    assert error.endswith("Check the network and a proxy, and try again.\n")
+
+
+@pytest.mark.usefixtures("silent_storage")
+@pytest.mark.timeout(110, func_only=True)
+def test_what_is_read_before_a_rollback_and_of_a_package_has_a_person_s_patience(
+    monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    here = load_settings(registry_uri="gs://tunelane-bucket/team", root=place)
+    listed = VersionSummary("2", True, "0" * 64, datetime.now(UTC), None, "", "gs://tunelane-bucket/p/0", {})
+    model = listing.ModelSummary("tickets", (listed,), "")
+    monkeypatch.setattr(listing, "PERSON_PATIENCE_S", 0.5)
+    monkeypatch.setattr(rollback, "PERSON_PATIENCE_S", 0.5)
+    monkeypatch.setattr(rollback, "find_model", lambda *_: model)
+    for ask in (lambda: listing.manifest_of(listed), lambda: rollback.plan_rollback(here, "tickets", "")):
+        with pytest.raises(TunelaneError, match="does not answer as it should"):
+            ask()
+
+
+def test_a_model_of_another_tool_whose_name_is_none_here_is_passed_over(
+    here: Here, tickets: tuple[str, str], place: Path
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{place}/.tunelane/registry/registry.db"
+    MlflowClient(tracking_uri=uri, registry_uri=uri).create_registered_model("my model")
+    code, said, error = here("models", "list", "--json")
+    assert (code, error) == (0, "")
+    assert [json.loads(line)["digest"] for line in said.splitlines()] == [tickets[1]]
+
+
 @pytest.mark.usefixtures("registry")
 def test_a_model_whose_registration_was_cut_short_says_so(here: Here, place: Path) -> None:
     from mlflow.tracking import MlflowClient
@@ -230,6 +287,24 @@ def test_a_rollback_brings_the_previous_champion_back_and_says_so(
     assert registry.succession("tickets") == ["1", "2"]
 
 
+@pytest.mark.usefixtures("registry")
+def test_the_command_that_is_advised_means_the_same_registry(
+    here: Here, place: Path, monkeypatch: pytest.MonkeyPatch, tiny_package: Callable[..., Path]
+) -> None:
+    monkeypatch.chdir(place.parent)
+    root = f"{place.name}/.tunelane"
+    _, said, _ = here("models", "list", "--root", root)
+    assert said.endswith(f" yet. Run: tunelane run train-classifier --set data=FILE --root {root}\n")
+    registry = MlflowRegistry(place / ".tunelane" / "registry" / "registry.db")
+    registry.register_candidate("tickets", tiny_package(place / "only"), _TAGS)
+    for champion in (None, "1"):
+        if champion:
+            registry.move_champion("tickets", expected=None, to=champion)
+        code, _, error = here("models", "rollback", "tickets", "--yes", "--root", root)
+        assert code == 2
+        assert error.endswith(f"ee: tunelane models show tickets --root {root}\n")
+
+
 def test_each_rollback_goes_one_further_back(
     here: Here, succeeded: tuple[str, str], registry: MlflowRegistry, tiny_package: Callable[..., Path], place: Path
 ) -> None:
@@ -268,7 +343,7 @@ def test_a_rollback_asks_first_where_somebody_can_answer(
         (["ticktes"], "No model 'ticktes'. Did you mean 'tickets'?"),
         (["tickets", "--to", "3"], "'tickets' has no version '3'. There are: 2, 1."),
         (["tickets", "--to", "01"], "'tickets' has no version '01'"),
-        (["tickets", "--to", "2"], "Version 2 of 'tickets' is champion already. Pass another to --to."),
+        (["tickets", "--to", "2"], "Version 2 of 'tickets' is champion already, and serves. Pass another to --to."),
         ([], "Missing argument 'name'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -282,6 +357,18 @@ def test_a_rollback_to_nowhere_is_one_line(
     assert (code, said, len(error.splitlines())) == (2, "", 1)
     assert words in error
     assert (registry.succession("tickets"), _active(place)) == (["1", "2"], before)
+
+
+def test_a_champion_that_does_not_serve_is_put_to_serve(
+    here: Here, succeeded: tuple[str, str], registry: MlflowRegistry, place: Path
+) -> None:
+    # As a rollback leaves it that was killed between the registry and the deployment.
+    registry.move_champion("tickets", expected="2", to="1")
+    code, said, error = here("models", "rollback", "tickets", "--to", "1", "--yes")
+    assert (code, error) == (0, "")
+    assert said.splitlines()[0] == "Champion  version 1 of tickets, as before"
+    assert _active(place) == ActiveRevision("tickets", "1", succeeded[0])
+    assert registry.succession("tickets") == ["1"]
 
 
 @pytest.mark.usefixtures("succeeded")
@@ -339,7 +426,7 @@ def test_a_running_server_changes_over_to_the_version_that_is_brought_back(
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line.startswith("listening on ")
-            with httpx.Client(base_url=line.removeprefix("listening on ").strip(), timeout=20) as client:
+            with httpx.Client(base_url=line.removeprefix("listening on ").strip(), timeout=60) as client:
 
                 def ask() -> tuple[str, str]:
                     answer = client.post("/predict", json={"text": "a good film"})
@@ -348,7 +435,7 @@ def test_a_running_server_changes_over_to_the_version_that_is_brought_back(
 
                 assert ask() == ("2", succeeded[1])
                 assert here("models", "rollback", "tickets", "--yes")[0] == 0
-                deadline_s = time.monotonic() + 20
+                deadline_s = time.monotonic() + 120
                 while (answered := ask()) != ("1", succeeded[0]):
                     assert answered == ("2", succeeded[1])
                     assert time.monotonic() < deadline_s

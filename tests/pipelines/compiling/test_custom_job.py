@@ -54,7 +54,7 @@ def _trainings(draw: st.DrawFn) -> Training:
 
 
 @given(_trainings())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_choice_stands_where_the_service_reads_it(training: Training) -> None:
     """https://cloud.google.com/vertex-ai/docs/reference/rest/v1/CustomJobSpec."""
     job = _payload(training)["job_spec"]
@@ -74,7 +74,7 @@ def test_every_choice_stands_where_the_service_reads_it(training: Training) -> N
 
 
 @given(_trainings())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_launcher_is_told_what_google_cloud_pipeline_components_would_tell_it(training: Training) -> None:
     machine = _MACHINES[training.gpu]
     theirs = create_custom_training_job_from_component(
@@ -128,7 +128,7 @@ def test_the_container_of_each_worker_is_the_component_s_own() -> None:
 
 
 @given(st.text())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_whatever_the_inputs_are_the_payload_stays_json(value: str) -> None:
     payload = _argument(_LAUNCHER, "--payload")
     executor_input = json.dumps({"inputs": {"parameterValues": {"base_model": value}}})

@@ -3,7 +3,6 @@
 import itertools
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,12 +150,11 @@ def test_a_component_s_file_gets_its_image_and_nothing_that_ties_it_to_a_target(
         assert not task.caching_options.enable_cache
 
 
-@pytest.fixture
-def command_line() -> list[str]:
-    """What a container of report_verdict runs on a cluster, its limit cut to half a second."""
+def _command_line(limit_s: float) -> list[str]:
+    """What a container of report_verdict runs on a cluster, its limit cut short."""
     ((_, _, container),) = _tasks(for_target(report_verdict.pipeline_spec, "kubeflow", {}, Training("none")))
     head, kill_after, _, *rest = container.command
-    return [head, kill_after, "0.5", *rest, *container.args]
+    return [head, kill_after, str(limit_s), *rest, *container.args]
 
 
 def _environment_with_python(directory: Path, body: str) -> dict[str, str]:
@@ -167,19 +165,21 @@ def _environment_with_python(directory: Path, body: str) -> dict[str, str]:
     return {"PATH": f"{directory}:{os.environ['PATH']}"}
 
 
-def test_a_task_that_takes_too_long_is_stopped_and_ends_with_124(command_line: list[str], tmp_path: Path) -> None:
-    pid_file = tmp_path / "pid"
-    environment = _environment_with_python(tmp_path, f"echo $$ > {pid_file}; exec sleep 60")
-    started_s = time.monotonic()
-    finished = subprocess.run(command_line, check=False, env=environment)
-    assert finished.returncode == 124
-    assert time.monotonic() - started_s < 10
-    while Path("/proc", pid_file.read_text().strip()).exists():
-        assert time.monotonic() - started_s < 10, "the component's process outlived its limit"
-        time.sleep(0.01)
+def test_a_task_that_takes_too_long_is_stopped_and_ends_with_124(tmp_path: Path) -> None:
+    environment = _environment_with_python(tmp_path, "echo begun; exec sleep 500")
+    # On a busy machine it may take longer than the shortest limit until the component has begun at all.
+    for limit_s in (0.5, 2, 8, 32):
+        # The output ends once nobody holds it any more: whoever outlived the limit would keep this waiting.
+        finished = subprocess.run(
+            _command_line(limit_s), check=False, env=environment, stdout=subprocess.PIPE, text=True, timeout=300
+        )
+        assert finished.returncode == 124
+        if "begun" in finished.stdout:
+            return
+    pytest.fail("the component never began")
 
 
 @pytest.mark.parametrize("code", [0, 2])
-def test_a_task_in_time_keeps_its_own_exit_code(code: int, command_line: list[str], tmp_path: Path) -> None:
+def test_a_task_in_time_keeps_its_own_exit_code(code: int, tmp_path: Path) -> None:
     environment = _environment_with_python(tmp_path, f"exit {code}")
-    assert subprocess.run(command_line, check=False, env=environment).returncode == code
+    assert subprocess.run(_command_line(300), check=False, env=environment).returncode == code

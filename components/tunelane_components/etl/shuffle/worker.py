@@ -64,7 +64,10 @@ def main() -> None:
         except TunelaneError as error:
             answer = Failure(str(error), isinstance(error, InputError))
         except OSError as error:
-            answer = Failure(f"{error.filename or 'The dataset'}: {error.strerror}.", True)
+            # A disk that is full names no file.
+            place = error.filename or "the dataset"
+            said = f"Cannot read or write {place}: {error.strerror}. Check who may use it, and that the disk has room."
+            answer = Failure(said, True)
         write_message(answers, encode(answer))
 
 

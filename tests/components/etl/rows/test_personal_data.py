@@ -220,7 +220,7 @@ fragments = st.sampled_from([*SIGNS, *LETTERS, *DIGITS])
 hostile = st.lists(fragments, max_size=25).map("".join)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(hostile)
 @example("a@b.de.1x@y.de")
 @example("0171 1234567,0172 7654321")
@@ -235,7 +235,7 @@ def test_masking_twice_is_masking_once(text: str) -> None:
     assert not counts
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text())
 def test_any_text_is_masked_without_a_crash(text: str) -> None:
     assert masked(masked(text)) == masked(text)
@@ -247,7 +247,7 @@ harmless = st.text(st.characters(exclude_characters="@0123456789", codec="utf-8"
 few_digits = st.integers(min_value=0, max_value=9_999_999).map(str)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(harmless, few_digits), max_size=4))
 def test_text_without_personal_data_stays_byte_for_byte(parts: list[tuple[str, str]]) -> None:
     # Numbers of up to seven digits, parted by a letter at least: no phone number can be made of them.
@@ -255,7 +255,7 @@ def test_text_without_personal_data_stays_byte_for_byte(parts: list[tuple[str, s
     assert masked(text) == text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(hostile)
 def test_only_what_is_masked_changes(text: str) -> None:
     # What stands between the placeholders is found in the text, in that order.

@@ -83,6 +83,14 @@ def test_a_mistake_that_a_worker_finds_is_the_users_all_the_same(plan: Plan, tmp
     assert "\n" not in str(caught.value)
 
 
+def test_a_place_that_a_worker_cannot_write_is_one_line_that_says_what_to_check(plan: Plan) -> None:
+    Path(plan.workspace).write_text("not a directory")
+    with WorkerProcesses(plan, 2) as workers, pytest.raises(InputError) as caught:
+        list(workers.run(tasks(2)))
+    assert str(caught.value).startswith(f"Cannot read or write {plan.workspace}")
+    assert str(caught.value).endswith("Check who may use it, and that the disk has room.")
+
+
 def test_a_worker_that_dies_ends_the_run_with_its_exit_code(plan: Plan) -> None:
     with WorkerProcesses(plan, 2) as workers:
         list(workers.run(tasks(4)))

@@ -48,7 +48,7 @@ def parsed_at_once(text: str) -> list[tuple[int, Any]]:
             found.append((line, "".join(lines[line - 1 : reader.line_num]).rstrip("\r\n")))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(text=tables, chunk_bytes=st.integers(1, 40), block_bytes=st.sampled_from([None, 200]))
 def test_rows_from_chunks_of_any_size_are_the_rows_of_the_whole(
     read: Read, text: str, chunk_bytes: int, block_bytes: int | None
@@ -65,7 +65,7 @@ def test_rows_from_chunks_of_any_size_are_the_rows_of_the_whole(
     assert [(row.line, list(row.values.values()) if isinstance(row, Row) else row.content) for row in rows] == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     rows=st.lists(st.tuples(st.text(), st.text(min_size=1)), min_size=1, max_size=30),
     chunk_bytes=st.integers(1, 300),

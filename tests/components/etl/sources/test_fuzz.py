@@ -20,7 +20,7 @@ from tunelane_serving.errors import InputError
 
 Read = Callable[..., Any]
 
-bounded = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+bounded = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 
 def _parquet() -> bytes:

@@ -22,7 +22,7 @@ values = st.recursive(
 objects = st.lists(st.dictionaries(st.text(), values, max_size=4), max_size=8)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(items=objects, indent=st.sampled_from([None, 1]), ascii_only=st.booleans(), chunk_bytes=st.integers(1, 200))
 def test_an_array_reads_back_element_by_element_with_its_lines(
     read: Read, items: list[dict[str, Any]], indent: int | None, ascii_only: bool, chunk_bytes: int
@@ -40,7 +40,7 @@ def test_an_array_reads_back_element_by_element_with_its_lines(
     assert [row.line for row in rows] == lines
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     items=objects, ascii_only=st.booleans(), chunk_bytes=st.integers(1, 200), line_end=st.sampled_from(["\n", "\r\n"])
 )
