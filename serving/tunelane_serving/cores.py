@@ -80,6 +80,7 @@ def _unescaped(field: str) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        # A disk may be mounted under a name that is no UTF-8.
+        return path.read_text("utf-8", "replace")
     except OSError:
         return ""

@@ -37,6 +37,18 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def home_expanded(path: Path) -> Path:
+    """Give `path` with the home directory that its `~` or `~USER` stands for.
+
+    Raises:
+        InputError: there is no such user, or the home directory is not known.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: this home directory is not known. Write the whole path, or set HOME.") from error
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` by temp file and rename, so that a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)

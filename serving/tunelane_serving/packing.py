@@ -5,6 +5,7 @@ Classifiers are packed by the export and parity stages, which hold them against 
 
 import shutil
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -154,7 +155,7 @@ def pack_tensors(
 def archive(package: Path, target: Path) -> Path:
     """Write a package as one file, as it is uploaded: `.tar.gz`, `.tgz`, `.tar` or `.zip`; gives `target`.
 
-    Its members stand at the top, without a directory around them.
+    Its members stand at the top, without a directory around them. The file is there whole or not at all.
 
     Raises:
         ContractError: it is no whole package.
@@ -166,14 +167,18 @@ def archive(package: Path, target: Path) -> Path:
     if mode is None:
         raise InputError(f"{target.name}: name the archive .tar.gz, .tgz, .tar or .zip")
     target.parent.mkdir(parents=True, exist_ok=True)
-    if mode == "zip":
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
-            for path in paths:
-                packed.write(package / path, path)
-    else:
-        with tarfile.open(target, mode) as tar:  # type: ignore[call-overload]
-            for path in paths:
-                tar.add(package / path, path)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        partial = Path(folder) / "partial"
+        if mode == "zip":
+            # Not strictly: a build that sets all times to 0 has files from before 1980, which zip cannot say.
+            with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as packed:
+                for path in paths:
+                    packed.write(package / path, path)
+        else:
+            with tarfile.open(partial, mode) as tar:  # type: ignore[call-overload]
+                for path in paths:
+                    tar.add(package / path, path)
+        partial.replace(target)
     return target
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from tunelane_serving.errors import TunelaneError
+from tunelane_serving.errors import InputError, TunelaneError
 
 
 class Problem(TunelaneError):
@@ -139,3 +139,7 @@ class DatabaseAway(Problem):
 
     status = 503
     code = "database_away"
+
+
+class DatabaseUnusable(DatabaseAway, InputError):
+    """The URL, or what it leads to, is no database that can be used; asking again helps only once that is mended."""

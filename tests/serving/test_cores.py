@@ -70,6 +70,14 @@ def test_a_mount_point_with_a_space_is_found(quota_of) -> None:
     assert quota_of("0::/\n", mount, {"the v2/cpu.max": "100000 100000"}) == 1
 
 
+def test_a_disk_under_a_name_that_is_no_utf_8_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "cgroup").write_text("0::/\n")
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    disk = b"29 23 8:17 / /media/Caf\xe9 rw - vfat /dev/sdb1 rw\n"
+    (tmp_path / "mountinfo").write_bytes(disk + f"30 23 0:26 / {tmp_path} rw - cgroup2 cgroup2 rw\n".encode())
+    assert quota_cores(tmp_path / "cgroup", tmp_path / "mountinfo") == 1
+
+
 def test_a_system_without_cgroups_has_no_quota(tmp_path: Path) -> None:
     assert quota_cores(tmp_path / "cgroup", tmp_path / "mountinfo") == math.inf
 

@@ -1,3 +1,5 @@
+import os
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from tunelane_serving.models.loading import load_model
 from tunelane_serving.package import package_digest, read_manifest, verify
 from tunelane_serving.packing import archive, pack_embedder, pack_tensors
 from tunelane_serving.problems import FeaturesMismatch
+from tunelane_serving.repository.archives import unpack
 
 
 def test_a_packed_graph_is_a_whole_package_of_the_digest_it_was_given(digits_package: Path, tmp_path: Path) -> None:
@@ -42,6 +45,34 @@ def test_an_archive_holds_the_package_at_its_top(suffix: str, digits_package: Pa
             tar.extractall(tmp_path / "unpacked", filter="data")
     assert package_digest(tmp_path / "unpacked") == package_digest(digits_package)
     verify(tmp_path / "unpacked")
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".zip"])
+def test_files_from_before_1980_are_packed_like_others(suffix: str, digits_package: Path, tmp_path: Path) -> None:
+    package = Path(shutil.copytree(digits_package, tmp_path / "package"))
+    for path in package.rglob("*"):
+        os.utime(path, (0, 0))
+    packed = archive(package, tmp_path / f"digits{suffix}")
+    unpack(packed, tmp_path / "unpacked", max_unpacked_bytes=1 << 24, max_files=9)
+    assert package_digest(tmp_path / "unpacked") == package_digest(digits_package)
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".zip"])
+def test_an_archive_that_cannot_be_written_leaves_the_old_one_whole(
+    suffix: str, digits_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"digits{suffix}"
+    path.write_bytes(b"the old one")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "add", fail)
+    monkeypatch.setattr(zipfile.ZipFile, "write", fail)
+    with pytest.raises(OSError, match="No space left"):
+        archive(digits_package, path)
+    assert path.read_bytes() == b"the old one"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_archive_of_another_kind_or_of_no_package_is_refused(digits_package: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunelane_serving.errors import InputError, first_line
-from tunelane_serving.problems import DatabaseAway
+from tunelane_serving.problems import DatabaseAway, DatabaseUnusable
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -66,7 +66,10 @@ class Database:
         Raises:
             InputError: it is not SQLite's or PostgreSQL's, or PostgreSQL's driver is not installed.
         """
-        scheme = self.url.partition("://")[0]
+        scheme, separator, _ = self.url.partition("://")
+        if not separator:
+            # Not to be shown: a password may stand in it.
+            raise InputError(f"The database URL cannot be read. {_PASS_ANOTHER}")
         if scheme not in (*_SQLITE, _POSTGRESQL):
             raise InputError(f"The database URL begins with {scheme}://. {_PASS_ANOTHER}")
         if scheme == _POSTGRESQL and find_spec("psycopg") is None:
@@ -89,7 +92,7 @@ class Database:
         Raises:
             DatabaseAway: the database does not answer, is locked for longer than 10 s, takes no writes (as a standby
                 does), or is damaged.
-            InputError: the URL, or what is there, cannot be used.
+            DatabaseUnusable: the URL, or what is there, cannot be used.
             sqlalchemy.exc.DataError, sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError: it refuses the
                 statement.
         """
@@ -131,12 +134,15 @@ class Database:
             if self._engine is None:
                 self._engine = _open(self.url)
             return self._engine
+        except InputError as error:
+            # A request that needs the database is answered with this, too.
+            raise DatabaseUnusable(str(error)) from error
         finally:
             self._opening.release()
 
 
 def sqlite_url(path: Path) -> str:
-    """Give the URL of a SQLite file, whose directory is made.
+    """Give the URL of a SQLite file, whose directory is made; the path may have any characters.
 
     Raises:
         InputError: it cannot be made.
@@ -145,7 +151,9 @@ def sqlite_url(path: Path) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"Cannot make {path.parent}: {error.strerror}. Choose another place.") from error
-    return f"sqlite:///{path}"
+    # What a URL gives a meaning of its own.
+    quoted = str(path).replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{quoted}"
 
 
 @contextmanager

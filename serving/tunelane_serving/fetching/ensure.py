@@ -20,7 +20,8 @@ import msgspec
 
 from tunelane_serving.contract import read, write
 from tunelane_serving.errors import ContractError, DigestMismatch, InputError, first_line
-from tunelane_serving.files import locked, locked_if_free, sha256_bytes, sha256_file
+from tunelane_serving.fetching.shown import shown
+from tunelane_serving.files import home_expanded, locked, locked_if_free, sha256_bytes, sha256_file
 from tunelane_serving.package import MANIFEST, is_whole, package_digest, put_package, read_manifest
 from tunelane_serving.problems import BadPackage
 
@@ -85,7 +86,7 @@ def ensure_model(
         TunelaneError: it cannot be fetched or built.
     """
     _check(uri, digest)
-    say(f"1/4 Looking for {uri} in {home}")
+    say(f"1/4 Looking for {shown(uri)} in {home}")
     try:
         found = _kept(uri, digest, home)
         if found is None:
@@ -106,9 +107,11 @@ def ensure_model(
 def _unusable(uri: str, home: Path, error: OSError) -> InputError:
     """Name the file that failed where it is none of the home's."""
     reason = error.strerror or error
-    if isinstance(error.filename, str) and not Path(error.filename).is_relative_to(home):
-        return InputError(f"Cannot use {error.filename}: {reason}. See that you have the right to read it.")
-    return InputError(f"Cannot keep {uri} in {home}: {reason}. Choose another home.")
+    # A copy names two files, and a full disk is that of the second.
+    name = error.filename2 or error.filename
+    if isinstance(name, str) and not Path(name).is_relative_to(home):
+        return InputError(f"Cannot use {name}: {reason}. See that you have the right to read it.")
+    return InputError(f"Cannot keep {shown(uri)} in {home}: {reason}. Choose another home.")
 
 
 def _check(uri: str, digest: str | None) -> None:
@@ -118,16 +121,18 @@ def _check(uri: str, digest: str | None) -> None:
     if digest is not None and not _DIGEST.fullmatch(digest):
         raise InputError(f"{digest!r} is not a digest. Pass the 64 hex digits of the package's SHA-256.")
     if digest is None and uri.startswith((_GS, _HTTPS)):
-        raise InputError(f"{uri} is remote: pass its expected digest, the SHA-256 of the package's {MANIFEST}.")
+        raise InputError(f"{shown(uri)} is remote: pass its expected digest, the SHA-256 of the package's {MANIFEST}.")
     try:
         path = urlsplit(uri).path if "://" in uri else ""
         _record_path(uri, Path())
-    except (ValueError, RuntimeError) as error:  # brackets without an end, bytes that are no text, nobody's ~name
-        raise InputError(f"{uri!a} cannot be taken apart: {first_line(error)}. Pass a path, or a URI.") from error
+    except ValueError as error:  # brackets without an end, bytes that are no text
+        raise InputError(
+            f"{shown(uri)!a} cannot be taken apart: {first_line(error)}. Pass a path, or a URI."
+        ) from error
     if uri.startswith(_HTTPS) and not path.endswith(_ARCHIVE_SUFFIXES):
-        raise InputError(f"{uri} is not an archive. Over https:// pass one of {', '.join(_ARCHIVE_SUFFIXES)}.")
+        raise InputError(f"{shown(uri)} is not an archive. Over https:// pass one of {', '.join(_ARCHIVE_SUFFIXES)}.")
     if "://" in uri and not uri.startswith((_GS, _HTTPS, _SAMPLE, "file://")):
-        raise InputError(f"{uri} cannot be read here. Pass a path, file://, gs:// or https://.")
+        raise InputError(f"{shown(uri)} cannot be read here. Pass a path, file://, gs:// or https://.")
 
 
 def _kept(uri: str, digest: str | None, home: Path) -> Path | None:
@@ -173,21 +178,23 @@ def _bring(
             fingerprint = _fingerprint(path) if digest is None else ""
             _unpack(path, package, say)
         else:
-            source = str(path) if path is not None and path.exists() else uri
+            # A hub id looks like a path too, but file:// is one, whether anything is there or not.
+            is_here = path is not None and (path.exists() or uri.startswith("file://"))
+            source = str(path) if is_here else uri
             _require_model(source)
             fingerprint = _fingerprint(path) if digest is None and path is not None and path.exists() else ""
             _build(source, package, say, builder)
         say("3/4 Verifying every file against its digest")
         found = package_digest(package)
         if digest is not None and found != digest:
-            raise DigestMismatch(f"{uri}: package digest is {found}, expected {digest}")
+            raise DigestMismatch(f"{shown(uri)}: package digest is {found}, expected {digest}")
         target = home / "packages" / found
         put_package(package, target, found)
     except BadPackage as error:
-        raise ContractError(f"{uri}: {error}") from error
+        raise ContractError(f"{shown(uri)}: {error}") from error
     except ContractError as error:
         # Where it was staged is gone by the time that this is read.
-        raise type(error)(str(error).replace(str(package), uri)) from error
+        raise type(error)(str(error).replace(str(package), shown(uri))) from error
     if digest is None:
         write(_record_path(uri, home), KeptSource(_identity(uri), fingerprint, found))
     return target
@@ -201,7 +208,7 @@ def _bring_from_bucket(
 
     if uri.endswith(_ARCHIVE_SUFFIXES):
         folder, _, name = uri.rpartition("/")
-        say(f"2/4 Fetching {uri}")
+        say(f"2/4 Fetching {shown(uri)}")
         CloudStorage(folder).download(name, staging / "archive")
         _unpack(staging / "archive", package, say)
         return
@@ -223,7 +230,7 @@ def _bring_from_bucket(
 def _fetch_archive(uri: str, staging: Path, say: Callable[[str], None]) -> None:
     from tunelane_serving.fetching.http import Http
 
-    say(f"2/4 Fetching {uri}")
+    say(f"2/4 Fetching {shown(uri)}")
     Http(redirects=True).download(uri, staging / "archive", max_bytes=_MAX_ARCHIVE_BYTES)
 
 
@@ -269,7 +276,7 @@ def _local_path(uri: str) -> Path | None:
     """Give the path that `uri` is; None for what is remote. A hub id looks like a path at which there is nothing."""
     if uri.startswith("file://"):
         return Path(url2pathname(urlsplit(uri).path))
-    return None if "://" in uri else Path(uri).expanduser()
+    return None if "://" in uri else home_expanded(Path(uri))
 
 
 def _identity(uri: str) -> str:

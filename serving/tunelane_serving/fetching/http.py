@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tunelane_serving.errors import InputError, TunelaneError
+from tunelane_serving.fetching.shown import shown
 
 _ATTEMPTS = 6
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
@@ -171,6 +172,7 @@ class Http:
         Raises:
             HttpFailure: the server cannot be reached, or answers with an error.
             InputError: `url` is no address, or what is there is longer than `max_bytes` or not as long as was said.
+            OSError: `target` cannot be written.
         """
         patience = self.patience()
         with target.open("wb") as stream:
@@ -183,9 +185,9 @@ class Http:
                     if expected is None or stream.tell() == expected:
                         return
                     if stream.tell() > expected:
-                        raise InputError(f"{url} is longer than the {expected} bytes it should have")
+                        raise InputError(f"{shown(url)} is longer than the {expected} bytes it should have")
                     # The connection ended early, and urllib takes that for the end.
-                    raise HttpFailure(f"{url}: the connection broke after {stream.tell()} bytes", status=None)
+                    raise HttpFailure(f"{shown(url)}: the connection broke after {stream.tell()} bytes", status=None)
                 except HttpFailure as failure:
                     if stream.tell() > start:
                         patience.renew()
@@ -204,29 +206,30 @@ class Http:
             if arrived.etag and not arrived.etag.startswith("W/"):
                 asked["If-Range"] = arrived.etag
         try:
-            with self._open("GET", url, asked, None) as response:
-                if start and not (response.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
-                    # It knows no ranges, or what lies there has changed: from the beginning.
-                    start = 0
-                    stream.seek(0)
-                    stream.truncate()
-                # Before the body: where that breaks off, the rest must be of the same version.
-                arrived.etag = response.headers.get("ETag") or ""
-                length = _content_length(url, response.headers)
-                whole = start + length if length is not None else None
-                _require_short(url, whole or 0, max_bytes)
-                while chunk := response.read(_CHUNK_BYTES):
-                    stream.write(chunk)
-                    _require_short(url, stream.tell(), max_bytes)
-                return whole
+            response = self._open("GET", url, asked, None)
         except urllib.error.HTTPError as error:
             if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 stream.seek(0)
                 stream.truncate()
-                raise HttpFailure(f"{url}: has changed while it was read", status=None) from error
+                raise HttpFailure(f"{shown(url)}: has changed while it was read", status=None) from error
             raise _refused(url, error) from error
         except _BROKEN as error:
             raise _broken(url, error) from error
+        with response:
+            if start and not (response.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
+                # It knows no ranges, or what lies there has changed: from the beginning.
+                start = 0
+                stream.seek(0)
+                stream.truncate()
+            # Before the body: where that breaks off, the rest must be of the same version.
+            arrived.etag = response.headers.get("ETag") or ""
+            length = _content_length(url, response.headers)
+            whole = start + length if length is not None else None
+            _require_short(url, whole or 0, max_bytes)
+            while chunk := _next_chunk(url, response):
+                stream.write(chunk)
+                _require_short(url, stream.tell(), max_bytes)
+            return whole
 
     def _open(self, method: str, url: str, headers: Mapping[str, str] | None, body: bytes | None) -> Any:
         try:
@@ -237,7 +240,7 @@ class Http:
             return self._opener.open(request, timeout=self._timeout_s)
         except (ValueError, http.client.InvalidURL) as error:
             raise InputError(
-                f"{url!a} is no address. Check it, and percent-encode spaces and what is not ASCII."
+                f"{shown(url)!a} is no address. Check it, and percent-encode spaces and what is not ASCII."
             ) from error
 
 
@@ -256,19 +259,28 @@ class _HttpsRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
+def _next_chunk(url: str, response: Any) -> bytes:
+    """Read on. Apart from writing: a full disk is no broken connection, and asking again does not mend it."""
+    try:
+        chunk: bytes = response.read(_CHUNK_BYTES)
+    except _BROKEN as error:
+        raise _broken(url, error) from error
+    return chunk
+
+
 def _content_length(url: str, headers: Message) -> int | None:
     """Give the length of a body where the server says it."""
     length = headers.get("Content-Length")
     if length is None:
         return None
     if not length.strip().isdecimal():
-        raise InputError(f"{url}: the server says that it has {length!r} bytes. Fetch it from another place.")
+        raise InputError(f"{shown(url)}: the server says that it has {length!r} bytes. Fetch it from another place.")
     return int(length)
 
 
 def _require_short(url: str, size_bytes: int, max_bytes: int | None) -> None:
     if max_bytes is not None and size_bytes > max_bytes:
-        raise InputError(f"{url} has more than {max_bytes} bytes, which is more than a model package may have")
+        raise InputError(f"{shown(url)} has more than {max_bytes} bytes, which is more than a model package may have")
 
 
 def _refused(url: str, error: urllib.error.HTTPError) -> HttpFailure:
@@ -284,7 +296,7 @@ def _refused(url: str, error: urllib.error.HTTPError) -> HttpFailure:
     except ValueError:
         retry_after_s = None
     return HttpFailure(
-        f"{url}: {error.code} {' '.join(str(reason).split())}", status=error.code, retry_after_s=retry_after_s
+        f"{shown(url)}: {error.code} {' '.join(str(reason).split())}", status=error.code, retry_after_s=retry_after_s
     )
 
 
@@ -292,6 +304,6 @@ def _broken(url: str, error: Exception) -> TunelaneError:
     """Turn a connection that failed into a failure, which is final where it is for the server's certificate."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return InputError(f"{url}: its certificate is not trusted: {reason.verify_message}; set SSL_CERT_FILE")
+        return InputError(f"{shown(url)}: its certificate is not trusted: {reason.verify_message}; set SSL_CERT_FILE")
     words = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason) or type(reason).__name__
-    return HttpFailure(f"{url}: {' '.join(str(words).split())}", status=None)
+    return HttpFailure(f"{shown(url)}: {' '.join(str(words).split())}", status=None)

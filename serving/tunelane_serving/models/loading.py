@@ -24,7 +24,7 @@ def load_model(directory: Path, expected_digest: str | None) -> Model:
     """Load a package of any task and framework; whatever is wrong with it becomes an error of one line.
 
     Every ONNX file is looked into before any is loaded. The first variant that answers its golden rows within their
-    tolerance serves; where there are none, the preferred one that can be run.
+    tolerance serves; where there are none, the preferred one that can be run. A graph with labels must have some.
 
     Args:
         directory: the package.

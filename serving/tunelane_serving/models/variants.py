@@ -68,10 +68,12 @@ def open_variant(directory: Path, make: Make[T], name: str | None, *, optimize: 
         optimize: False leaves an ONNX graph as it was exported.
 
     Raises:
-        ContractError: there is no such variant, or the model cannot be made of it.
+        ContractError: there is no such variant, or none at all, or the model cannot be made of it.
     """
     manifest = read_manifest(directory)
     names = [variant.name for variant in manifest.variants]
+    if not names:
+        raise ContractError(f"{directory}: a package of framework {manifest.framework} has no graph; name one that has")
     if name is not None and name not in names:
         raise ContractError(f"{directory}: no variant {name!r}; it has {', '.join(names)}")
     variant = manifest.variants[names.index(name) if name else 0]

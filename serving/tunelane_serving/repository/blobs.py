@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Protocol
 
-from tunelane_serving.errors import ContractError, DigestMismatch
+from tunelane_serving.errors import ContractError, DigestMismatch, TunelaneError
 from tunelane_serving.files import directory_written_atomically, locked
 from tunelane_serving.package import MANIFEST, is_whole, put_package, read_manifest, verify
 from tunelane_serving.problems import NotFound
@@ -100,14 +100,20 @@ class BucketBlobs:
         Raises:
             NotFound: there is no such package.
             DigestMismatch: what is in the bucket is not the package.
-            TunelaneError: the bucket does not answer.
+            TunelaneError: the bucket does not answer, or the disk does not take the package.
         """
         target = self._cache / _checked(digest)
-        # Whoever waits here finds it fetched.
-        with locked(_lock(target)):
-            # A copy that a power cut has damaged is fetched again.
-            if not is_whole(target, digest):
-                self._fetch(digest, target)
+        try:
+            # Whoever waits here finds it fetched.
+            with locked(_lock(target)):
+                # A copy that a power cut has damaged is fetched again.
+                if not is_whole(target, digest):
+                    self._fetch(digest, target)
+        except OSError as error:
+            raise TunelaneError(
+                f"Cannot keep package {digest[:12]} in {self._cache}: {error.strerror}. Make room, and let "
+                "the server write there."
+            ) from error
         return target
 
     def _fetch(self, digest: str, target: Path) -> None:

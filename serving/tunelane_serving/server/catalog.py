@@ -7,7 +7,7 @@ from tunelane_serving.engine.engine import InferenceEngine
 from tunelane_serving.errors import ContractError, InputError, TunelaneError
 from tunelane_serving.models.loading import load_model
 from tunelane_serving.problems import NotFound, NotReady, Problem
-from tunelane_serving.server.champion import ChampionSource
+from tunelane_serving.server.champion import ChampionSource, NoChampion
 from tunelane_serving.server.served import Served
 
 if TYPE_CHECKING:
@@ -60,12 +60,17 @@ class Catalog:
         if model_id is None:
             if version is not None:
                 raise NotFound("A version alone names no model; give modelId, too")
-            raise NotReady("No model serves unasked; give a modelId, or see why in GET /health", retry_after_s=1)
+            # A server of its repository alone will never have one.
+            retry_after_s = None if isinstance(self._source, NoChampion) else 1.0
+            message = "No model serves unasked; give a modelId, or see why in GET /health"
+            raise NotReady(message, retry_after_s=retry_after_s)
         repository = self._repository
         if repository is None:
             champion = self._source.current
-            instead = f"; {champion.name!r} serves" if champion is not None else ""
-            raise NotFound(f"There is no model {model_id!r} here, and this server has no repository{instead}")
+            wanted, instead = _called(model_id, version), ""
+            if champion is not None:
+                instead = f"; {_called(champion.name, champion.version)} serves"
+            raise NotFound(f"There is no model {wanted} here, and this server has no repository{instead}")
         stored = repository.remembered(model_id, version)
         if stored is None:
             stored = await asyncio.to_thread(repository.resolve, model_id, version)
@@ -98,3 +103,8 @@ class Catalog:
         """Let go of the models that the cache has let go of."""
         in_memory = {model.digest for model in self._engine.models.loaded()}
         self._named = {digest: served for digest, served in self._named.items() if digest in in_memory}
+
+
+def _called(name: str, version: str | None) -> str:
+    """Name a model for a person."""
+    return f"{name!r} version {version!r}" if version else repr(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tunelane_serving.deployment import ACTIVE, read_active, revision_path
+from tunelane_serving.engine.calls import attempt
 from tunelane_serving.errors import TunelaneError
 from tunelane_serving.models.loading import load_model
 from tunelane_serving.models.model import Model
@@ -192,13 +193,12 @@ class DeployedChampion:
 
 def _load(package: Path, digest: str | None, on_load: OnLoad | None) -> Model:
     started_s = time.perf_counter()
-    loaded = False
-    try:
-        model = load_model(package, digest)
-        loaded = True
-    finally:
-        if on_load is not None:
-            on_load(digest or "", time.perf_counter() - started_s, loaded)
+    # A panic in a tokenizer, which is no Exception, must not end the thread that follows a deployment.
+    model = attempt(load_model, package, digest)
+    if on_load is not None:
+        on_load(digest or "", time.perf_counter() - started_s, not isinstance(model, Exception))
+    if isinstance(model, Exception):
+        raise model
     return model
 
 

@@ -83,6 +83,8 @@ def _bind(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except OSError as error:
-        raise InputError(f"cannot listen on {host}:{port}: {error.strerror}; pass another --host or --port") from error
+    except (OSError, UnicodeError) as error:
+        # A name that DNS cannot have, such as one with an empty part, is not even looked up.
+        said = error.strerror if isinstance(error, OSError) else "no name of a host"
+        raise InputError(f"cannot listen on {host}:{port}: {said}; pass another --host or --port") from error
     return listener

@@ -120,6 +120,11 @@ def _refusal(max_connections: int) -> bytes:
     return STATUS_LINE[503] + b"retry-after: 1\r\n" + _last_headers(body) + body
 
 
+def _malformed(message: str) -> bytes:
+    body = msgspec.json.encode(ErrorBody(ErrorDetail("malformed_request", message)))
+    return STATUS_LINE[400] + _last_headers(body) + body
+
+
 def _last_headers(body: bytes) -> bytes:
     return b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
 
@@ -171,6 +176,8 @@ class Connection(HttpToolsProtocol):
         self._unsent_bytes = 0
         self._is_in_head = True
         self._head_bytes = 0
+        # Whatever comes after its refusal is thrown away.
+        self._is_refused = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Make room for another one."""
@@ -182,6 +189,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass it on; refuse a head without end, which would fill the memory."""
+        if self._is_refused:
+            return
         self._moved_s = time.monotonic()
         super().data_received(data)
         if self._is_in_head:
@@ -279,10 +288,25 @@ class Connection(HttpToolsProtocol):
         self._moved_s = time.monotonic()
         super().on_response_complete()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Answer a client that would go over to another protocol, such as HTTP/2, as if it had not said so.
+
+        The parser stops behind the head of such a request: a body is not read, nor is what comes after it.
+        """
+        self.cycle.keep_alive = False
+        headers = dict(self.headers)
+        if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+            # To the application nobody is there any more.
+            self.cycle.disconnected = self.cycle.response_complete = self._is_refused = True
+            self.transport.write(
+                _malformed("This server speaks HTTP/1.1 alone; send a body without the header Upgrade")
+            )
+            # Closed by the client, or once it is given up: see `_Refusal`.
+            self.transport.write_eof()
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, in the shape of every other error, and close."""
-        body = msgspec.json.encode(ErrorBody(ErrorDetail("malformed_request", msg)))
-        self.transport.write(STATUS_LINE[400] + _last_headers(body) + body)
+        self.transport.write(_malformed(msg))
         self.transport.close()
 
 

@@ -115,8 +115,13 @@ class PredictionInFlight:
             else:
                 _log.error("a prediction failed", exc_info=answer)
                 self._answer(crash_refusal())
-        else:
-            self._answer(json_response(note_answer(*about, answer)))
+            return
+        try:
+            response = json_response(note_answer(*about, answer))
+        except Exception:  # what JSON has no word for, such as a complex number: nobody else would answer
+            _log.exception("an answer could not be written")
+            response = crash_refusal()
+        self._answer(response)
 
     def _answer(self, response: Response) -> None:
         response.raw_headers.append((b"x-request-id", self._asked.request_id.encode("ascii")))

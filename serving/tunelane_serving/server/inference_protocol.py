@@ -282,11 +282,15 @@ def output_tensors(served: Served, predictions: Sequence[Prediction]) -> dict[st
         return {"embedding": InferOutput("embedding", (rows, len(vectors[0])), "FP32", flat)}
     outputs = {}
     for metadata in outputs_of(served):
+        values = [(prediction.outputs or {})[metadata.name] for prediction in predictions]
         try:
-            values = np.array([(prediction.outputs or {})[metadata.name] for prediction in predictions])
+            shape = np.array(values).shape
         except ValueError as error:
             raise FeaturesMismatch(
                 f"{metadata.name}: the rows' outputs have different shapes, which no tensor can hold; send them apart"
             ) from error
-        outputs[metadata.name] = InferOutput(metadata.name, values.shape, metadata.datatype, values.ravel().tolist())
+        # Not by numpy: it would round large UINT64 and cut NUL characters off texts.
+        for _ in shape[1:]:
+            values = list(chain.from_iterable(values))
+        outputs[metadata.name] = InferOutput(metadata.name, shape, metadata.datatype, values)
     return outputs

@@ -28,7 +28,7 @@ def run(services: Services, listener: socket.socket, options: Options, environme
     """Serve on `listener` until SIGTERM or SIGINT, and finish what is being answered then.
 
     Raises:
-        InputError: another server listens there.
+        InputError: another server listens there, or a route that Vertex AI names is no path.
     """
     aliases = _vertex_routes(environment)
     app = create_app(services, cors_origins=options.cors_origins, aliases=aliases)
@@ -84,9 +84,17 @@ def is_blocked() -> bool:
 
 
 def _vertex_routes(environment: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Give the paths that Vertex AI chose for its two routes, each with ours; both may be the same."""
+    """Give the paths that Vertex AI chose for its two routes, each with ours; both may be the same.
+
+    Raises:
+        InputError: one is no path.
+    """
     chosen = {"AIP_PREDICT_ROUTE": "/vertex/predict", "AIP_HEALTH_ROUTE": "/vertex/health"}
-    return [(environment[name], path) for name, path in chosen.items() if environment.get(name)]
+    given = {name: environment[name] for name in chosen if environment.get(name)}
+    for name, route in given.items():
+        if not route.startswith("/"):
+            raise InputError(f"{name} is {route!r}, which is no path of a route; let it begin with /")
+    return [(route, chosen[name]) for name, route in given.items()]
 
 
 class _Threads(ThreadPoolExecutor):

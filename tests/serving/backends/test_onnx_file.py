@@ -230,7 +230,7 @@ _SEEDS = [
 ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.sampled_from(_SEEDS),
     changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4),
@@ -256,7 +256,7 @@ def test_any_damage_is_answered_with_a_contract_error_or_parses_as_onnx_does(
         assert not any(_is_external(tensor) for tensor in _tensors_of(model.graph))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_answered_with_a_contract_error_or_nothing(
     content: bytes, check: Callable[[bytes], None]

@@ -238,9 +238,12 @@ def test_getting_a_token_is_over_with_the_attempt(
     endpoint: Callable[..., Any], fake: Any, steps: Any, step: str
 ) -> None:
     fake.misbehave.append(getattr(steps, step))
-    classifier = endpoint(token=None, credentials=Asking(f"{fake.url}/health"), attempt_timeout_s=0.3)
+    # Some more repetitions than it takes: on a busy machine a good answer may be late, too.
+    classifier = endpoint(token=None, credentials=Asking(f"{fake.url}/health"), attempt_timeout_s=0.3, retries=20)
     assert classifier.classify("good").label == "positive"
-    assert [asked.path for asked in fake.asked] == ["/health", "/health", f"{_PATH}:predict"]
+    paths = [asked.path for asked in fake.asked]
+    assert paths[:2] == ["/health", "/health"]
+    assert paths[-1] == f"{_PATH}:predict"
 
 
 def test_a_token_server_that_is_busy_is_asked_again_by_the_clients_own_waits(
@@ -248,7 +251,8 @@ def test_a_token_server_that_is_busy_is_asked_again_by_the_clients_own_waits(
 ) -> None:
     busy = steps.reply(503, b"", {"retry-after": "7"})
     fake.misbehave += [busy] * 5
-    classifier = endpoint(token=None, credentials=Asking(f"{fake.url}/health"), timeout_s=1)
+    # Less than the server asks to wait for.
+    classifier = endpoint(token=None, credentials=Asking(f"{fake.url}/health"), timeout_s=6)
     with pytest.raises(Unavailable, match=r"Google gives no access token now: .*/health answered with 503") as caught:
         classifier.classify("good")
     assert (caught.value.code, caught.value.status, caught.value.retry_after_s) == ("no_token", 503, 7.0)
@@ -256,11 +260,12 @@ def test_a_token_server_that_is_busy_is_asked_again_by_the_clients_own_waits(
 
 
 def test_a_thread_waits_for_another_ones_refresh_as_long_as_its_attempt(fake: Any) -> None:
-    may_go_on = threading.Event()
+    begun, may_go_on = threading.Event(), threading.Event()
 
     class Slow(Credentials):
         def refresh(self, request: Callable[..., Any]) -> None:
-            assert may_go_on.wait(20)
+            begun.set()
+            assert may_go_on.wait(60)
             super().refresh(request)
 
     def try_to_classify() -> None:
@@ -271,6 +276,7 @@ def test_a_thread_waits_for_another_ones_refresh_as_long_as_its_attempt(fake: An
     with Classifier.vertex("p", "l", "1", credentials=Slow(), base_url=fake.url, **options) as classifier:
         first = threading.Thread(target=try_to_classify)
         first.start()
+        assert begun.wait(60)
         with pytest.raises(Unavailable, match="did not answer within"):
             classifier.classify("good")
         may_go_on.set()

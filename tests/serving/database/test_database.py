@@ -37,7 +37,7 @@ from tunelane_serving.database.database import _prepare_sqlite_file
 
 def make(together):
     for number in range(25):
-        together.wait(timeout=10)
+        together.wait(timeout=60)
         _prepare_sqlite_file(f"{sys.argv[1]}/{number}")
 
 together = Barrier(4)
@@ -158,7 +158,8 @@ def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
     with database.transaction(lock="any") as connection:
         connection.execute(insert(features).values(entity_id="b", features="{}", updated_at=0.0))
         with ThreadPoolExecutor(1) as thread:
-            assert set(thread.submit(_read, database).result(timeout=5)) == {"a"}
+            # One that waited would fail after 10 s.
+            assert set(thread.submit(_read, database).result(timeout=60)) == {"a"}
 
 
 def test_a_transaction_that_reads_twice_on_sqlite_sees_one_state(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_a_transaction_that_reads_twice_on_sqlite_sees_one_state(tmp_path: Path)
         with database.transaction() as connection:
             before = connection.execute(select(features.c.entity_id)).all()
             with ThreadPoolExecutor(1) as thread:
-                thread.submit(_write, database, "a").result(timeout=5)
+                thread.submit(_write, database, "a").result(timeout=60)
             assert connection.execute(select(features.c.entity_id)).all() == before == []
         assert set(_read(database)) == {"a"}
 
@@ -277,11 +278,19 @@ def test_a_user_who_may_not_make_tables_is_told(postgres_server: object, postgre
         "mysql://user:secret@host/name",
         "postgres://user:secret@host/name",
         "postgresql://user:secret@host:port/name",
+        "postgresql//user:secret@host/name",
     ],
 )
 def test_a_url_that_names_no_database_is_the_users_mistake(url: str) -> None:
     with pytest.raises(InputError, match="Pass sqlite:///PATH or postgresql://") as caught:
         _read(Database(url))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "here.db", "mysql://user:secret@host/name", "postgresql//user:secret@host/name"])
+def test_a_url_that_nothing_could_open_is_seen_before_it_is_opened(url: str) -> None:
+    with pytest.raises(InputError, match="Pass sqlite:///PATH or postgresql://") as caught:
+        Database(url).check_url()
     assert "secret" not in str(caught.value)
 
 
@@ -291,6 +300,15 @@ def test_a_place_where_no_sqlite_database_can_be_is_the_users_mistake(tmp_path: 
     (tmp_path / "file").write_text("This is no database. " * 100)
     with pytest.raises(InputError, match="Choose a file that you may write to"):
         _read(Database(f"sqlite:///{tmp_path / place}"))
+
+
+@pytest.mark.parametrize("name", ["a b", "50%25", "a%20b", "what?", "x?mode=ro", "#1", "ü&;=+"])
+def test_a_sqlite_file_lies_where_its_path_says_whatever_characters_it_has(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name / "tunelane.db"
+    with closing(Database(sqlite_url(path))) as database:
+        _write(database, "a")
+        assert path.is_file()
+    assert [found.name for found in tmp_path.iterdir()] == [name]
 
 
 def test_a_directory_that_cannot_be_made_is_the_users_mistake(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(updates=st.lists(st.dictionaries(st.sampled_from("abcd"), JSON, max_size=3), min_size=1, max_size=4))
 def test_any_updates_merge_as_a_dict_would(database: Database, updates: list[dict[str, Any]]) -> None:
     set_features(database, "e", dict.fromkeys("abcd"), 0.0)

@@ -22,7 +22,7 @@ from tunelane_serving.deployment import ActiveRevision, revision_path, write_act
 from tunelane_serving.package import package_digest
 from tunelane_serving.packing import pack_tensors
 
-_START_TIMEOUT_S = 30
+_START_TIMEOUT_S = 60
 _ANSWER_TIMEOUT_S = 30
 # Opened before an open loop begins, as a balancer holds them: what opening costs is not what is measured.
 _FIRST_CONNECTIONS = 400
@@ -283,7 +283,7 @@ def deploy() -> Callable[..., str]:
 def until() -> Callable[..., Any]:
     """Await until an async condition holds."""
 
-    async def until(condition: Callable[[], Any], *, timeout_s: float = 15, what: str = "the condition") -> None:
+    async def until(condition: Callable[[], Any], *, timeout_s: float = 60, what: str = "the condition") -> None:
         deadline_s = time.monotonic() + timeout_s
         while not await condition():
             assert time.monotonic() < deadline_s, f"{what} did not come about within {timeout_s} s"

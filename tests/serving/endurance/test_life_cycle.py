@@ -1,14 +1,13 @@
 """The end under load, without the database, and among clients that stand still: in time, and nothing lost."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -49,10 +48,12 @@ def test_after_sigterm_every_request_that_was_taken_has_its_answer_and_its_event
     database = f"sqlite:///{tmp_path / 'home' / 'server.sqlite'}"
     answered: set[str] = set()
 
-    async def ask_until_the_end(url: str) -> None:
-        async with connect(url) as client:
+    async def ask_until_the_end(server: Any, signalled_after_s: float) -> None:
+        signalled = False
+        async with connect(server.url) as client:
 
             async def ask() -> None:
+                nonlocal signalled
                 while True:
                     try:
                         answer = await client.post("/predict", {"text": "a good film"})
@@ -63,15 +64,17 @@ def test_after_sigterm_every_request_that_was_taken_has_its_answer_and_its_event
                         return
                     assert answer.status == 200, answer
                     answered.add(answer.json()["inferenceId"])
+                    if not signalled:
+                        signalled = True
+                        send = server.process.send_signal
+                        asyncio.get_running_loop().call_later(signalled_after_s, send, signal.SIGTERM)
 
             await asyncio.gather(*[ask() for _ in range(16)])
 
     for number in range(times):
         server = start("--package", package, "--home", tmp_path / "home")
-        timer = threading.Timer(1 + number / 4, server.process.send_signal, [signal.SIGTERM])
-        timer.start()
         before = len(answered)
-        asyncio.run(ask_until_the_end(server.url))
+        asyncio.run(ask_until_the_end(server, 1 + number / 4))
         assert len(answered) > before
         assert server.process.wait(_END_S) == 0
         assert {row[0] for row in rows(database, "SELECT id FROM inference_events")} == answered
@@ -131,11 +134,15 @@ def test_a_database_that_stands_still_does_not_hold_the_end_up(
     try:
         ids |= asyncio.run(_predict(connect, server, 20))
         # Feedback that waits for the database does not hold the end up either, and is told that it is not kept.
-        with ThreadPoolExecutor(1) as beside:
-            status = beside.submit(lambda: asyncio.run(_feedback(connect, server, said)))
-            time.sleep(0.5)
+        with socket.create_connection(
+            (urlsplit(server.url).hostname, urlsplit(server.url).port), timeout=30
+        ) as waiting:
+            body = json.dumps(said).encode()
+            waiting.sendall(b"POST /feedback HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            # What came later has its answer: by now the server has taken this one, too.
+            ids |= asyncio.run(_predict(connect, server, 2))
             assert server.end(_END_S) == 0
-            assert status.result() == 503
+            assert waiting.recv(1000).startswith(b"HTTP/1.1 503 ")
     finally:
         for backend in backends:
             os.kill(backend, signal.SIGCONT)
@@ -208,7 +215,7 @@ def test_clients_that_stand_still_are_given_up_and_make_room(
             async def is_served() -> bool:
                 return bool((await client.post("/predict", {"text": "good"})).status == 200)
 
-            await until(is_served, timeout_s=20)
+            await until(is_served)
 
     asyncio.run(wait_for_room())
     assert server.end() == 0

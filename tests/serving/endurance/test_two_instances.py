@@ -85,11 +85,11 @@ def test_what_is_uploaded_or_staged_at_one_is_served_by_the_other(
             for version, package in enumerate(packages, 1):
                 await _upload(at_one, package, tmp_path / f"{version}.tar.gz")
                 # Without one in production the newest answers; what was found is remembered for a second.
-                await until(lambda version=version: serves(digests[version - 1]), timeout_s=5)
+                await until(lambda version=version: serves(digests[version - 1]))
             for version in (1, 2):
                 staged = await at_one.post(f"/model/reviews/{version}/stage", {"stage": "production"})
                 assert staged.status == 200, staged
-                await until(lambda version=version: serves(digests[version - 1]), timeout_s=5)
+                await until(lambda version=version: serves(digests[version - 1]))
             told = (await at_other.get("/model/reviews/versions")).json()["versions"]
             assert [(version["version"], version["stage"]) for version in told] == [
                 ("2", "production"),
@@ -101,7 +101,13 @@ def test_what_is_uploaded_or_staged_at_one_is_served_by_the_other(
 
 @pytest.mark.parametrize("seconds", [1, pytest.param(15, marks=pytest.mark.slow)])
 def test_when_one_is_killed_the_other_goes_on_and_no_acknowledged_feedback_is_lost(
-    start_two: Fixture, connect: Fixture, beside: Fixture, rows: Fixture, postgres_database_url: str, seconds: float
+    start_two: Fixture,
+    connect: Fixture,
+    beside: Fixture,
+    rows: Fixture,
+    until: Fixture,
+    postgres_database_url: str,
+    seconds: float,
 ) -> None:
     one, other = start_two()
     ids: list[str] = []
@@ -132,13 +138,21 @@ def test_when_one_is_killed_the_other_goes_on_and_no_acknowledged_feedback_is_lo
         at_one, at_other = connect(one.url, _KEY), connect(other.url, _KEY)
         works = (lambda: work_until_it_is_gone(at_one, "one"), lambda: work(at_other, "other"))
         async with at_one, at_other, beside(*works, times=3):
+
+            async def both_answer() -> bool:
+                return bool(answered["one"] and answered["other"])
+
+            await until(both_answer)
             await asyncio.sleep(seconds)
             is_killed = True
             one.process.kill()
             before = len(answered["other"])
             await asyncio.sleep(seconds)
-            assert answered["one"]
-            assert len(answered["other"]) > before
+
+            async def goes_on() -> bool:
+                return len(answered["other"]) > before
+
+            await until(goes_on)
 
     asyncio.run(lose_one())
     kept = dict(rows(postgres_database_url, "SELECT inference_id, outcome FROM feedback"))

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -193,7 +194,11 @@ def test_an_evicted_model_stays_with_those_who_have_it_and_with_nobody_else(cach
         return weakref.ref(model)
 
     kept = asyncio.run(ask())
-    gc.collect()
+    # The thread that loaded it may take a moment to let go.
+    end_s = time.monotonic() + 20
+    while kept() is not None and time.monotonic() < end_s:
+        gc.collect()
+        time.sleep(0.01)
     assert kept() is None
 
 
@@ -230,7 +235,7 @@ def test_at_least_one_model_is_kept() -> None:
     max_bytes=st.integers(0, 30),
     steps=st.lists(st.tuples(st.sampled_from(["get", "get", "get", "evict"]), st.integers(0, 6)), max_size=30),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_models_used_last_stay_and_the_bounds_hold(scripted_model, max_models, max_bytes, steps) -> None:
     size_bytes = [1, 2, 5, 8, 13, 21, 34]
     models = ModelCache(max_models=max_models, max_bytes=max_bytes)

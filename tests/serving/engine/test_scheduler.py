@@ -41,7 +41,7 @@ async def _queued(scheduler: Scheduler, model: Any, *texts: str, timeout_s: floa
 
 
 @given(texts=st.lists(st.text(min_size=1), min_size=1, max_size=60), workers=st.integers(1, 3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_an_answer_is_the_same_bits_whatever_else_is_in_flight(texts, workers, scripted_model, alone) -> None:
     texts = [f"text {text}" for text in texts]
     model, scheduler = scripted_model(), Scheduler(workers)
@@ -243,10 +243,10 @@ def test_a_caller_is_answered_in_time_when_every_worker_is_stuck(scheduler: Sche
     model, one = scripted_model(), scheduler(1)
 
     async def ask() -> None:
-        running = asyncio.create_task(one.run(model, "held", timeout_s=0.2))
+        running = asyncio.create_task(one.run(model, "held", timeout_s=1))
         await _until(lambda: model.runs)
         waiting = asyncio.create_task(one.run(model, "waiting", timeout_s=0.05))
-        for task, said in ((waiting, "no answer within 0.05 s"), (running, "no answer within 0.2 s")):
+        for task, said in ((waiting, "no answer within 0.05 s"), (running, "no answer within 1 s")):
             with pytest.raises(InferenceTimeout, match=said):
                 await asyncio.wait_for(task, 10)
         assert (one.waiting, one.running) == (0, 1)
@@ -439,7 +439,7 @@ def _slow_down(model: Any, rng: random.Random) -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_every_call_ends_exactly_once(seed: int, scripted_model) -> None:
     _storm(scripted_model, seed, calls=80)
 

@@ -21,6 +21,7 @@ import pytest
 from tunelane_serving.errors import ContractError, DigestMismatch, InputError, TunelaneError
 from tunelane_serving.fetching.command import main
 from tunelane_serving.fetching.ensure import ensure_model
+from tunelane_serving.fetching.http import Http
 from tunelane_serving.files import locked
 from tunelane_serving.package import MANIFEST, package_digest, verify
 
@@ -160,6 +161,21 @@ def test_a_folder_in_a_bucket_is_fetched_file_by_file(
     assert bucket.requests == []
 
 
+def test_a_disk_without_room_is_said_at_once(
+    bucket: "FakeStorage", digest: str, home: Path, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download = Http.download
+
+    def download_to_a_full_disk(http: Http, url: str, target: Path, **options: Any) -> None:
+        download(http, url, Path("/dev/full"), **options)
+
+    monkeypatch.setattr(Http, "download", download_to_a_full_disk)
+    with pytest.raises(InputError, match=r"^Cannot keep gs://bucket/models/1 in .*: No space left on device\. Choose"):
+        ensure_model("gs://bucket/models/1", digest, home, say=steps.append)
+    assert len(bucket.media_requests()) == 1
+    assert _left_over(home) == []
+
+
 def test_a_fetch_through_failures_gives_the_same(
     bucket: "FakeStorage", digest: str, home: Path, steps: list[str]
 ) -> None:
@@ -280,6 +296,24 @@ def test_an_archive_is_fetched_over_https(name: str, https: str, digest: str, ho
     assert _left_over(home) == []
 
 
+def test_a_signed_address_keeps_its_signature_to_itself(https: str, digest: str, home: Path, steps: list[str]) -> None:
+    signed = "X-Goog-Signature=secret"
+    ensure_model(f"{https}/model.tar.gz?{signed}", digest, home, say=steps.append)
+    assert steps[1] == f"2/4 Fetching {https}/model.tar.gz?***"
+    refused = [
+        (f"{https}/model.tar.gz?{signed}", "0" * 64, DigestMismatch),
+        (f"{https}/none.tar.gz?{signed}", "0" * 64, TunelaneError),
+        (f"{https}/model?{signed}", digest, InputError),
+        (f"{https}/other.tar.gz?{signed}", None, InputError),
+        (f"http://localhost/model.tar.gz?{signed}", digest, InputError),
+    ]
+    for uri, expected, kind in refused:
+        with pytest.raises(kind) as caught:
+            ensure_model(uri, expected, home, say=steps.append)
+        assert "secret" not in str(caught.value)
+    assert not [step for step in steps if "secret" in step]
+
+
 def test_a_redirect_away_from_https_is_not_followed(https: str, digest: str, home: Path, steps: list[str]) -> None:
     with pytest.raises(TunelaneError, match="302"):
         ensure_model(f"{https}/downgraded.tar.gz", digest, home, say=steps.append)
@@ -314,11 +348,12 @@ def test_an_archive_that_is_too_long_is_refused(
         ("gs://bucket/model", "abc", "is not a digest"),
         ("gs://bucket/model", "A" * 64, "is not a digest"),
         ("./no/such/place", None, "No such file or directory"),
+        ("file:///no/such/place", None, "No such file or directory: /no/such/place. Pass a model package"),
         ("https://[host/model.zip", "0" * 64, "cannot be taken apart: "),
         ("https://localhost:1/modèle.zip", "0" * 64, "is no address"),
         ("https://localhost:1/my model.zip", "0" * 64, "is no address"),
         ("file://[host/model.zip", None, "cannot be taken apart: "),
-        ("~nobody-of-this-name/model", None, "cannot be taken apart: "),
+        ("~nobody-of-this-name/model", None, "this home directory is not known"),
         ("model\udcff", None, "cannot be taken apart: "),
     ],
 )
@@ -359,6 +394,18 @@ def test_an_archive_that_cannot_be_read_is_blamed_itself(
     monkeypatch.setattr("tunelane_serving.fetching.ensure.sha256_file", refuse)
     with pytest.raises(InputError, match=r"^Cannot use .*model\.tar\.gz: Permission denied\."):
         ensure_model(str(archive), None, home, say=steps.append)
+
+
+def test_a_disk_that_is_full_for_a_copy_is_not_blamed_on_what_is_copied(
+    package: Path, home: Path, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(source: Path, target: Path, digest: str) -> None:
+        # As shutil.copy raises it.
+        raise OSError(28, "No space left on device", str(source / "manifest.json"), None, str(target / "manifest.json"))
+
+    monkeypatch.setattr("tunelane_serving.fetching.ensure.put_package", fill)
+    with pytest.raises(InputError, match=r"^Cannot keep .*: No space left on device\. Choose another home\.$"):
+        ensure_model(str(package), None, home, say=steps.append)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive at all", None])
@@ -555,6 +602,38 @@ def test_the_commands_exit_code_says_whose_mistake_it_was(
     with pytest.raises(SystemExit) as caught:
         main([])
     assert caught.value.code == 2
+
+
+def test_an_interrupted_command_says_so_in_one_line(
+    package: Path, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tunelane_serving.fetching.ensure.put_package", interrupt)
+    try:
+        code = main([str(package), "--home", str(home)])
+    except KeyboardInterrupt:
+        # Which would end the tests themselves.
+        pytest.fail("it was not caught")
+    assert code == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "tunelane-ensure-model: interrupted"
+    assert _left_over(home) == []
+
+
+def test_a_user_without_a_home_directory_names_the_place(
+    package: Path, digest: str, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("TUNELANE_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", lambda path: unknown(path) if path.parts[:1] == ("~",) else path)
+    assert main([str(package)]) == 2
+    assert "home directory is not known" in capsys.readouterr().err.splitlines()[-1]
+    assert main([str(package), "--home", str(home)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == digest
 
 
 def test_fetching_imports_neither_trainer_nor_cloud_packages() -> None:

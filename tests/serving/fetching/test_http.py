@@ -1,13 +1,13 @@
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tunelane_serving.errors import InputError
-from tunelane_serving.fetching.http import Http
+from tunelane_serving.fetching.http import Http, HttpFailure
 
 _OLD, _NEW = b"old " * 100, b"new " * 120
 
@@ -84,6 +84,43 @@ def test_a_length_that_is_no_number_is_refused_at_once(http: Http, tmp_path: Pat
     with _serving(handler) as url, pytest.raises(InputError, match="says that it has 'many' bytes"):
         http.download(url, tmp_path / "file")
     assert len(handler.asked) == 1
+
+
+def test_a_disk_that_is_full_is_no_broken_connection(tmp_path: Path) -> None:
+    pauses: list[float] = []
+
+    class Large(_Changing):
+        def do_GET(self) -> None:
+            self.asked.append((None, None))
+            self.send_response(200)
+            self.send_header("Content-Length", str(1 << 20))
+            self.end_headers()
+            with suppress(ConnectionError):
+                self.wfile.write(bytes(1 << 20))
+
+    # Where every write fails for want of room.
+    handler = type("Handler", (Large,), {"asked": []})
+    with _serving(handler) as url, pytest.raises(OSError, match="No space left"):
+        Http(proxies=False, sleep=pauses.append).download(url, Path("/dev/full"))
+    assert (len(handler.asked), pauses) == (1, [])
+
+
+def test_no_message_has_the_signature_of_an_address(http: Http, tmp_path: Path) -> None:
+    class Refusing(_Changing):
+        def do_GET(self) -> None:
+            self.send_error(403)
+
+    with _serving(Refusing) as url:
+        signed = f"{url}/model.zip?X-Goog-Signature=secret"
+        for ask in (lambda: http.send("GET", signed), lambda: http.download(signed, tmp_path / "file")):
+            with pytest.raises(HttpFailure, match=r"/model\.zip\?\*\*\*: 403 ") as refused:
+                ask()
+            assert "secret" not in str(refused.value)
+    with pytest.raises(HttpFailure, match=r"/model\.zip\?\*\*\*: Connection refused") as refused:
+        http.send("GET", "http://localhost:1/model.zip?sig=secret")
+    with pytest.raises(InputError, match="is no address") as unread:
+        http.send("GET", "https://user:secret@localhost/model.zip")
+    assert "secret" not in f"{refused.value} {unread.value}"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunelane_serving.errors import ContractError
+from tunelane_serving.models.classifier import TextClassifier
 from tunelane_serving.models.loading import load_classifier, load_model
 from tunelane_serving.models.model import Classification
 from tunelane_serving.models.rules import KeywordClassifier
@@ -103,6 +104,8 @@ def test_rules_are_no_classifier_of_texts_to_the_stages(tmp_path: Path) -> None:
     seal(tmp_path, KeywordClassifier(_TAXONOMY).manifest)
     with pytest.raises(ContractError, match="framework rules and task single_label is no classifier"):
         load_classifier(tmp_path, None)
+    with pytest.raises(ContractError, match="a package of framework rules has no graph; name one that has"):
+        TextClassifier.open(tmp_path)
 
 
 def test_rules_without_labels_are_refused(tmp_path: Path) -> None:

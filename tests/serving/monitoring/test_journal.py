@@ -202,7 +202,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(operations=OPERATIONS)
 def test_whatever_happens_it_is_a_list_first_in_first_out(
     tmp_path_factory: pytest.TempPathFactory, make_event: EventFactory, operations: list[tuple[str, int]]

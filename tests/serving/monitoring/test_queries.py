@@ -134,7 +134,7 @@ def check_figures(found: object, expected: dict[str, Any]) -> None:
             ), item.name
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     history=histories(),
     model=st.sampled_from([None, "a"]),
@@ -168,7 +168,7 @@ def test_metrics_are_what_plain_python_makes_of_the_events(
         assert bucket.start.timestamp() == pytest.approx(since_s + number * width_s)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     history=histories(),
     model=st.sampled_from([None, "a"]),

@@ -496,7 +496,7 @@ def test_a_file_that_is_listed_may_have_any_plain_name(files: Files, room: Path)
         assert (room / "target" / name).read_bytes() == b"x"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pack=st.sampled_from([_tar, _tar_gz, _zip]), data=st.data())
 def test_a_changed_archive_is_refused_or_is_the_same_package(
     files: Files, package: Path, room: Path, pack: Pack, data: st.DataObject
@@ -521,7 +521,7 @@ def test_a_changed_archive_is_refused_or_is_the_same_package(
     _same_or_refused(bytes(changed), files, package, room, exactly=pack is not _tar)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=2000), start=st.sampled_from([b"", b"\x1f\x8b\x08", _ZIP_ENTRY, _header("a", 3)]))
 @example(content=b"", start=b"\x1f\x8b")
 @example(content=b"", start=b"\x1f\x8b\x08")

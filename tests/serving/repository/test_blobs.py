@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tunelane_serving.errors import ContractError, DigestMismatch
+from tunelane_serving.errors import ContractError, DigestMismatch, TunelaneError
 from tunelane_serving.package import MANIFEST, package_digest, verify
 from tunelane_serving.problems import NotFound
 from tunelane_serving.repository.blobs import Blobs, BucketBlobs, FolderBlobs
@@ -168,6 +168,23 @@ def test_a_damaged_copy_is_downloaded_again(storage: FolderStorage, tmp_path: Pa
     BucketBlobs(storage, tmp_path / "here").put(package, digest)
     elsewhere = BucketBlobs(storage, tmp_path / "elsewhere")
     (elsewhere.local(digest) / "onnx" / "model.onnx").write_bytes(b"half of it")
+    verify(elsewhere.local(digest), expected_digest=digest)
+
+
+def test_a_disk_that_does_not_take_a_package_is_said_in_one_line(
+    storage: FolderStorage, tmp_path: Path, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = package_digest(package)
+    BucketBlobs(storage, tmp_path / "here").put(package, digest)
+    elsewhere = BucketBlobs(storage, tmp_path / "elsewhere")
+    with monkeypatch.context() as patch:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(storage, "download", refuse)
+        with pytest.raises(TunelaneError, match=r"^Cannot keep package .* in .*elsewhere: No space left on device\."):
+            elsewhere.local(digest)
     verify(elsewhere.local(digest), expected_digest=digest)
 
 

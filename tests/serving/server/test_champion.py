@@ -7,6 +7,7 @@ import pytest
 from tunelane_serving.deployment import ACTIVE, ActiveRevision, revision_path, write_active
 from tunelane_serving.errors import ContractError, DigestMismatch
 from tunelane_serving.package import describe_files, read_manifest, seal
+from tunelane_serving.server import champion as module
 from tunelane_serving.server.champion import DeployedChampion, FixedChampion
 
 Build = Callable[..., Path]
@@ -158,6 +159,31 @@ def test_rolling_back_after_a_failed_load_clears_the_error(first: Path, deploy: 
     champion.poll()
     assert _serves(champion) == serving
     assert champion.reload_error == ""
+
+
+class _Panic(BaseException):
+    """As a tokenizer's Rust code raises it: no Exception."""
+
+
+def test_a_panic_while_loading_keeps_the_old_revision_and_the_next_one_is_followed(
+    first: Path, second: Path, deploy: Deploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = DeployedChampion(tmp_path)
+    serving = ("1", deploy(tmp_path, first, "1"))
+    champion.poll()
+
+    def panic(*_: object) -> None:
+        raise _Panic("index out of bounds")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(module, "load_model", panic)
+        digest = deploy(tmp_path, second, "2")
+        champion.poll()
+    assert _serves(champion) == serving
+    assert champion.reload_error == "the model's code failed: _Panic: index out of bounds"
+    deploy(tmp_path, second, "3")
+    champion.poll()
+    assert _serves(champion) == ("3", digest)
 
 
 def test_a_package_is_refused_under_another_digest(first: Path) -> None:

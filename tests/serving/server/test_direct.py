@@ -13,9 +13,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from tunelane_serving.models.model import Outputs
 from tunelane_serving.server.app import create_app
 from tunelane_serving.server.connections import BoundedConfig, BoundedServer
 from tunelane_serving.server.direct import DirectPredictions
@@ -263,3 +265,41 @@ def test_a_model_that_fails_is_a_500_and_says_nothing_of_why(
     response = httpx.post(f"{serve(services)}/predict", content=_GOOD)
     assert (response.status_code, "secret" in response.text) == (500, False)
     assert "secret inside" in caplog.text
+
+
+@pytest.mark.parametrize("directly", [True, False])
+def test_an_answer_that_json_has_no_word_for_is_a_500_and_nobody_waits_for_ever(
+    make_client: Make, serve: Any, reviews: Path, directly: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    services = make_client("--package", reviews).services
+    services.source.current.model.run = lambda _: [Outputs({"numbers": np.array([1j])})]
+    response = httpx.post(f"{serve(services, directly=directly)}/predict", content=_GOOD, timeout=20)
+    assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
+    assert "complex" not in response.text
+    # The log may say so a moment after the answer.
+    _until(lambda: "objects of type complex" in caplog.text)
+    assert _folded(services) == {("/predict", 500): 1}
+
+
+@pytest.mark.parametrize("directly", [True, False])
+def test_who_would_go_over_to_http_2_is_answered_or_told_that_the_body_is_not_read(
+    make_client: Make, serve: Any, reviews: Path, directly: bool
+) -> None:
+    url = serve(make_client("--package", reviews).services, directly=directly)
+    # As Java's HttpClient asks at first: https://www.rfc-editor.org/rfc/rfc7540#section-3.2
+    upgrade = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAEAAEAAAAIAAAAB"}
+    answered = httpx.get(f"{url}/health", headers=upgrade, timeout=20)
+    assert (answered.status_code, answered.headers["connection"]) == (200, "close")
+    refused = httpx.post(f"{url}/predict", content=_GOOD, headers=upgrade, timeout=20)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "malformed_request")
+    assert "without the header Upgrade" in refused.json()["error"]["message"]
+    with _connected(url) as slow:
+        head = "".join(
+            f"{name}: {value}\r\n" for name, value in (upgrade | {"host": "x", "content-length": "15"}).items()
+        )
+        slow.sendall(f"POST /predict HTTP/1.1\r\n{head}\r\n".encode())
+        answer = b"".join(iter(lambda: slow.recv(65536), b""))
+        # Who is still sending is not broken off: it might not see the answer then.
+        for byte in _GOOD:
+            slow.sendall(bytes([byte]))
+    assert answer.startswith(b"HTTP/1.1 400")

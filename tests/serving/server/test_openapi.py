@@ -45,9 +45,7 @@ def api_schema(served: TestClient) -> Any:
 
 
 def _examples(count: int) -> hypothesis.settings:
-    return hypothesis.settings(
-        max_examples=count, deadline=None, suppress_health_check=list(hypothesis.HealthCheck), database=None
-    )
+    return hypothesis.settings(max_examples=count, suppress_health_check=list(hypothesis.HealthCheck), database=None)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=operation_id)

@@ -256,14 +256,14 @@ def package(tiny_package: Callable[..., Path], tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def provoke(
-    api: dict[str, Any], make_client: Callable[..., TestClient], package: Path, api_keys: Path
+    api: dict[str, Any], make_client: Callable[..., TestClient], package: Path, api_keys: Path, tmp_path: Path
 ) -> Callable[..., str]:
     """Ask for something that goes wrong, hold the answer against the document, and give its code."""
 
     def provoke(
         method: str, path: str, *arguments: str, key: str | None = "secret", serve: bool = True, **asked: Any
     ) -> str:
-        given: list[Any] = ["--package", package] if serve else ["--repository"]
+        given: list[Any] = ["--package", package] if serve else ["--deployment", tmp_path / "empty"]
         given += ["--api-keys", api_keys] if key is not None else []
         headers = {"X-API-Key": key} if key else {}
         response = make_client(*given, *arguments).request(method, path, headers=headers, **asked)

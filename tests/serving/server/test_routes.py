@@ -1,6 +1,7 @@
+import importlib.metadata
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 from tunelane_serving.models.loading import load_classifier
 from tunelane_serving.models.model import Classification
 from tunelane_serving.package import package_digest, read_manifest, seal
+from tunelane_serving.server.routes import health
 
 LIMITS = ("--max-body-bytes", "2000", "--max-texts", "3", "--max-text-chars", "100")
 
@@ -168,6 +170,26 @@ def test_health_names_what_serves(client: TestClient, package: Path) -> None:
         "reloadError": "",
         "mode": "standalone",
     }
+
+
+@pytest.fixture
+def unknown_distributions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No package is known by the name that it is looked for: TensorFlow may be installed as tensorflow-cpu."""
+
+    def unknown(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    health._with_version.cache_clear()
+    with monkeypatch.context() as changed:
+        changed.setattr(importlib.metadata, "version", unknown)
+        yield
+    health._with_version.cache_clear()
+
+
+@pytest.mark.usefixtures("unknown_distributions")
+def test_a_framework_installed_under_another_name_does_not_cost_the_health(client: TestClient) -> None:
+    response = client.get("/health")
+    assert (response.status_code, response.json()["backend"]) == (200, "onnxruntime")
 
 
 def test_without_a_model_the_server_lives_but_is_not_ready(package: Path, make_client: Make) -> None:

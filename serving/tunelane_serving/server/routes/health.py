@@ -70,9 +70,12 @@ def _backend(model: Model) -> str:
 
 @cache
 def _with_version(distribution: str) -> str:
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    return f"{distribution} {version(distribution)}"
+    try:
+        return f"{distribution} {version(distribution)}"
+    except PackageNotFoundError:  # installed by another name, such as tensorflow-cpu
+        return distribution
 
 
 def _describe_models(services: Services) -> HealthML:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -20,7 +20,9 @@ from starlette.routing import Route
 from tunelane_serving.server import wire
 from tunelane_serving.server.pages import DOCS, HEADERS, INDEX
 
-_START_TIMEOUT_S = 10
+_START_TIMEOUT_S = 60
+# Nothing on a page takes so long, but a busy machine may.
+_PATIENCE_MS = 30_000
 _DIGEST = "3f9a1c" + "0b7d42e5" * 7 + "ab"
 
 
@@ -102,7 +104,8 @@ class Opened:
 def window(browser: Browser) -> Iterator[BrowserContext]:
     """One window for a module's pages: starting one for each takes longer than most tests."""
     context = browser.new_context(timezone_id="Europe/Berlin", permissions=["clipboard-read", "clipboard-write"])
-    context.set_default_timeout(5000)
+    context.set_default_timeout(_PATIENCE_MS)
+    expect.set_options(timeout=_PATIENCE_MS)
     yield context
     context.close()
 

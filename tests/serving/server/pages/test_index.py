@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
 _SMALLEST_DRAWN_TEXT = """Math.min(99, ...[...document.querySelectorAll('svg text')].map(text =>
   parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a))"""
@@ -184,13 +184,23 @@ def test_the_chosen_range_is_asked_for(api: Any, open_page: Callable[..., Any]) 
     assert (hours, query["buckets"]) == (24, "60")
 
 
+def _charts_of(model: str, what: str) -> Callable[[Response], bool]:
+    """Whether an answer is that of a chart of a model."""
+    return lambda answer: (
+        f"/monitoring/{what}?" in answer.url and f"model={model}" in answer.url.split("?")[1].split("&")
+    )
+
+
 def test_the_charts_of_one_model_are_asked_for_by_name(
     api: Any, open_page: Callable[..., Any], loaded_model: Any
 ) -> None:
     api.models = (*api.models, loaded_model("reviews-tf", "3"))
     page = open_page().page
-    page.get_by_label("Model in the charts").select_option(label="reviews-tf 3")
-    page.wait_for_timeout(200)
+    with (
+        page.expect_response(_charts_of("reviews-tf", "metrics")),
+        page.expect_response(_charts_of("reviews-tf", "drift")),
+    ):
+        page.get_by_label("Model in the charts").select_option(label="reviews-tf 3")
     for path in ("/monitoring/metrics", "/monitoring/drift"):
         query = api.bodies(path)[-1]
         assert (query["model"], query["modelVersion"]) == ("reviews-tf", "3")
@@ -201,8 +211,11 @@ def test_the_charts_of_a_model_without_a_version_are_not_those_of_its_versions(
 ) -> None:
     api.models = (*api.models, loaded_model("reviews", ""))
     page = open_page().page
-    page.get_by_label("Model in the charts").select_option(label="reviews")
-    page.wait_for_timeout(200)
+    with (
+        page.expect_response(_charts_of("reviews", "metrics")),
+        page.expect_response(_charts_of("reviews", "drift")),
+    ):
+        page.get_by_label("Model in the charts").select_option(label="reviews")
     query = api.bodies("/monitoring/metrics")[-1]
     assert (query["model"], query["modelVersion"]) == ("reviews", "")
     # The drift of a model without a version is asked for by its name alone.
@@ -223,9 +236,8 @@ def test_charts_refresh_until_they_are_paused(api: Any, open_page: Callable[...,
     page.clock.run_for(11_000)
     page.wait_for_timeout(100)
     assert "/monitoring/metrics" not in api.paths()
-    page.get_by_role("button", name="Resume").click()
-    page.wait_for_timeout(200)
-    assert "/monitoring/metrics" in api.paths()
+    with page.expect_response("**/monitoring/metrics?*"):
+        page.get_by_role("button", name="Resume").click()
     page.close()
 
 
@@ -342,6 +354,8 @@ def test_text_from_the_server_is_never_markup(api: Any, open_page: Callable[...,
 def test_everything_is_reached_by_keyboard(open_page: Callable[..., Any]) -> None:
     page = open_page().page
     expect(page.locator("#traffic b")).to_contain_text("requests")
+    expect(page.get_by_label("Labels: reference and live by bin")).to_be_visible()
+    expect(page.get_by_role("button", name="Copy the digest of reviews 12")).to_be_visible()
     _classify(page)
     reached: list[str] = []
     while len(reached) < 60 and "Prometheus metrics" not in reached:

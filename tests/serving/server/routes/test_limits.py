@@ -195,7 +195,7 @@ def test_a_request_that_could_never_wait_is_a_422_and_not_a_503_for_ever(make_cl
 
 @pytest.mark.parametrize("route", ["/predict", "/batch_predict"])
 def test_an_answer_that_does_not_come_in_time_is_a_503_and_an_event(gated: Any, recorded: Recorded, route: str) -> None:
-    client, gate = gated("--workers", "1", "--inference-timeout-s", "0.2")
+    client, gate = gated("--workers", "1", "--inference-timeout-s", "0.8")
     bodies = {"/predict": {"text": "good"}, "/batch_predict": {"texts": ["good", "bad"]}}
 
     async def ask(asking: httpx.AsyncClient) -> httpx.Response:
@@ -204,17 +204,17 @@ def test_an_answer_that_does_not_come_in_time_is_a_503_and_an_event(gated: Any, 
     response = _at_once(client, ask)
     # The gate is closed: the answer did not wait for the model.
     _assert_later(response, 503, "inference_timeout")
-    assert "0.2 s" in response.json()["error"]["message"]
+    assert "0.8 s" in response.json()["error"]["message"]
     gate.open()
     assert client.post("/predict", json={"text": "bad"}).status_code == 200
     events = recorded(client)
     assert {event["status"] for event in events[:-1]} == {"error"}
-    assert "InferenceTimeout: no answer within 0.2 s" in events[0]["error"]
+    assert "InferenceTimeout: no answer within 0.8 s" in events[0]["error"]
     assert events[-1]["status"] == "ok"
 
 
 def test_what_waits_in_vain_does_not_reach_the_model(gated: Any) -> None:
-    client, gate = gated("--workers", "1", "--inference-timeout-s", "0.3")
+    client, gate = gated("--workers", "1", "--inference-timeout-s", "0.8")
 
     async def ask(asking: httpx.AsyncClient) -> list[httpx.Response]:
         answers: list[httpx.Response] = await asyncio.gather(
@@ -245,8 +245,8 @@ def test_a_client_that_goes_away_takes_its_work_out_of_the_queue(
         client.sendall(b"POST /vertex/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         return client
 
-    # What takes long is worth looking out for.
-    assert server.client.post("/predict", json={"features": {"rounds": 150_000}}).status_code == 200
+    # What takes long is worth looking out for; not so long that the others could not be answered in time.
+    assert server.client.post("/predict", json={"features": {"rounds": 30_000}}).status_code == 200
     for_ever = [ask(1 << 40) for _ in range(2)]
     until(lambda: depth() == 1)
     several = ask(1, many=2)

@@ -55,6 +55,20 @@ def test_feedback_to_a_database_that_takes_no_writes_is_a_503(
     assert "retry-after" in answer.headers
 
 
+def test_a_database_that_cannot_be_used_is_a_503_that_says_so(make_client: Make, reviews: Path, tmp_path: Path) -> None:
+    client = make_client("--package", reviews, "--database", f"sqlite:///{tmp_path}/missing/tunelane.db")
+    for answer in (
+        client.post("/feedback", json={"inferenceId": "1", "outcome": "positive"}),
+        client.get("/features/a"),
+    ):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (503, "database_away"), answer.text
+        assert "in a directory that is there" in error["message"]
+        # Nobody mends it by asking again.
+        assert "retry-after" not in answer.headers
+    assert client.post("/predict", json={"text": "a film"}).status_code == 200
+
+
 @pytest.mark.parametrize("route", ["/monitoring/events", "/monitoring/metrics", "/monitoring/drift"])
 @pytest.mark.parametrize("since", ["0", "1e9", "2026-01-31", "now"])
 def test_a_time_is_one_that_the_documentation_knows(make_client: Make, reviews: Path, route: str, since: str) -> None:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from tunelane_serving.models.loading import load_model
-from tunelane_serving.package import package_digest
+from tunelane_serving.package import Tensor, package_digest
+from tunelane_serving.server.inference_protocol import output_tensors
 
 Make = Callable[..., TestClient]
 Build = Callable[..., Path]
@@ -113,6 +114,12 @@ def test_a_model_that_is_not_there_is_an_error_everywhere(client: TestClient) ->
         _assert_error(client.post(f"{path}/infer", json={"inputs": [_texts("good")]}), 404)
     # "All strings in all contexts are case-sensitive."
     _assert_error(client.get("/v2/models/Reviews"), 404)
+
+
+def test_a_version_that_is_not_there_is_named_beside_the_one_that_serves(reviews: Path, make_client: Make) -> None:
+    client = make_client("--package", reviews, "--mode", "serverless")
+    said = _assert_error(client.get("/v2/models/reviews/versions/7"), 404)
+    assert said == "There is no model 'reviews' version '7' here, and this server has no repository; 'reviews' serves"
 
 
 def test_metadata_of_a_text_model(client: TestClient) -> None:
@@ -260,6 +267,20 @@ def test_several_inputs_and_outputs_of_several_datatypes(mixed_package: Path, ma
     assert [output["name"] for output in wanted["outputs"]] == ["off", "doubled"]
 
 
+def test_large_whole_numbers_and_texts_come_out_as_they_are() -> None:
+    tensors = (Tensor("numbers", "uint64", ("batch", 2)), Tensor("words", "string", ("batch",)))
+    served: Any = SimpleNamespace(
+        labels=(), is_text_model=False, model=SimpleNamespace(manifest=SimpleNamespace(inputs=tensors, outputs=tensors))
+    )
+    rows: list[Any] = [
+        SimpleNamespace(outputs={"numbers": [1, 2**64 - 1], "words": "a\0"}),
+        SimpleNamespace(outputs={"numbers": [2**53 + 1, 0], "words": "b"}),
+    ]
+    outputs = output_tensors(served, rows)
+    assert (outputs["numbers"].shape, outputs["numbers"].data) == ((2, 2), [1, 2**64 - 1, 2**53 + 1, 0])
+    assert (outputs["words"].shape, outputs["words"].data) == ((2,), ["a\0", "b"])
+
+
 def test_digits_are_answered_as_predict_does(digits_package: Path, make_client: Make) -> None:
     client = make_client("--package", digits_package, "--name", "digits")
     images = np.random.default_rng(3).random((2, 1, 28, 28)).round(3)
@@ -351,7 +372,7 @@ def test_tensors_that_do_not_fit_are_errors_that_say_where(
     assert said in _assert_error(client.post("/v2/models/mixed/infer", json={"inputs": given}), 400)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shape=st.lists(st.integers(-1, 3) | st.sampled_from([1 << 62, 1 << 64]), max_size=3),
     datatype=st.sampled_from(DATATYPES) | st.just("FP32"),
