@@ -51,6 +51,12 @@ def test_a_wrong_token_says_what_to_renew(found: Callable[..., dict[str, Check]]
     assert "stale" not in str(checks)
 
 
+def test_a_password_in_the_host_is_a_problem_and_is_not_shown(found: Callable[..., dict[str, Check]]) -> None:
+    checks = found(host="http://ann:s3cret@127.0.0.1:1", token=_TOKEN)
+    assert "Leave that out" in checks["kubeflow.host"].advice
+    assert "s3cret" not in str(checks)
+
+
 def test_a_host_that_does_not_answer_is_named(found: Callable[..., dict[str, Check]]) -> None:
     with FakeKubeflow() as fake:
         host = fake.host
@@ -87,6 +93,16 @@ def test_a_namespace_that_does_not_fit_is_a_problem(
             "No time zone 'Mars'. Set an IANA name",
         ),
         ({"host": "https://kubeflow.example", "time_zone": ""}, "kubeflow.time_zone", "Set an IANA name"),
+        (
+            {"host": "https://kubeflow.example", "gpu_tolerations": ("gpu",)},
+            "kubeflow.gpu_tolerations",
+            "'gpu' is not of its form. Write it as KEY:EFFECT",
+        ),
+        (
+            {"host": "https://kubeflow.example", "secret_environment": {"HF_TOKEN": "hub"}},
+            "kubeflow.secret_environment",
+            "'hub' is not of its form. Write it as SECRET/KEY",
+        ),
     ],
 )
 def test_a_setting_of_the_wrong_form_is_a_problem_before_anybody_is_asked(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +136,11 @@ def test_a_recurring_run_that_breaks_a_rule_is_refused(client: Client, changes: 
 def test_of_five_fields_the_first_is_taken_for_the_second(client: Client, fake: FakeKubeflow) -> None:
     trigger = {"cron_schedule": {"cron": "30 3 * * 1"}}
     body = {**_SCHEDULE, "trigger": trigger, "max_concurrency": "10"}
+    fake.clock.set(datetime(2026, 12, 31, tzinfo=UTC))
     client.recurring_runs.recurring_run_service_create_recurring_run(recurring_run=body)
-    now = fake.clock.now()
-    fake.clock.set(now.replace(year=now.year + 1, month=1, day=1, hour=2, minute=0))
+    fake.clock.advance(timedelta(days=1, hours=2))
     times = [run["scheduled_at"] for run in fake.runs.values()]
-    assert times[0].endswith("-01-01T00:03:30Z")
+    assert times[0] == "2027-01-01T00:03:30Z"
 
 
 def test_a_recurring_run_takes_what_goes_on_with_it_unless_that_is_orphaned(client: Client, fake: FakeKubeflow) -> None:

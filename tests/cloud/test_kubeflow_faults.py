@@ -15,6 +15,7 @@ import pytest
 
 from tests.cloud.bench.specs import small_spec
 from tests.cloud.kubeflow.faults import FAULTS, Fault
+from tests.cloud.kubeflow.hurried import HurriedApi
 from tests.cloud.kubeflow.installation import FakeKubeflow
 from tunelane_pipelines.display.watching import watch_run
 from tunelane_pipelines.runs.cancelling import cancel_run
@@ -26,7 +27,6 @@ from tunelane_pipelines.scheduling.service import ServiceKeeper
 from tunelane_pipelines.scheduling.store import ScheduleStore
 from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_pipelines.submitting.sending import resume_run, submit_run
-from tunelane_pipelines.targets.kubeflow.client import Api
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget
 from tunelane_pipelines.targets.target import Recurrence, RemoteTarget, Submission
 from tunelane_serving.errors import TunelaneError
@@ -50,7 +50,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKubefl
 @pytest.fixture
 def opener(fake: FakeKubeflow) -> Opener:
     settings = KubeflowSettings(host=fake.host)
-    target = KubeflowTarget(settings, fake.clock, Api(settings, 0.3))
+    target = KubeflowTarget(settings, fake.clock, HurriedApi(settings, fake))
     return lambda _name: target
 
 

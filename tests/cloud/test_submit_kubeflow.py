@@ -8,6 +8,7 @@ import pytest
 
 from tests.cloud.bench.specs import small_spec
 from tests.cloud.kubeflow.faults import FAULTS, Fault
+from tests.cloud.kubeflow.hurried import HurriedApi
 from tests.cloud.kubeflow.installation import FakeKubeflow
 from tunelane_pipelines.runs.finding import find_run, list_runs
 from tunelane_pipelines.runs.journal import Journal
@@ -15,7 +16,6 @@ from tunelane_pipelines.runs.quiet import QUIET_TIME
 from tunelane_pipelines.runs.reconciling import refresh
 from tunelane_pipelines.settings.sections import KubeflowSettings
 from tunelane_pipelines.submitting.sending import NeedsResume, resume_run, submit_run
-from tunelane_pipelines.targets.kubeflow.client import Api
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget
 from tunelane_pipelines.targets.target import Submission
 from tunelane_serving.errors import TunelaneError
@@ -35,7 +35,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKubefl
 def target(fake: FakeKubeflow) -> KubeflowTarget:
     """The target of that installation."""
     settings = KubeflowSettings(host=fake.host)
-    return KubeflowTarget(settings, fake.clock, Api(settings, 0.5))
+    return KubeflowTarget(settings, fake.clock, HurriedApi(settings, fake))
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -29,6 +31,9 @@ from tunelane_pipelines.submitting.submit import Wish, wished
 from tunelane_pipelines.targets.target import Submission
 from tunelane_pipelines.targets.vertex.target import VertexTarget
 from tunelane_serving.errors import TunelaneError
+
+if TYPE_CHECKING:
+    from google.cloud import aiplatform_v1
 
 _ASSIGNED = (
     "data=gs://tunelane-test-ew4/rows.csv",
@@ -123,6 +128,33 @@ def test_runs_of_others_are_taken_in(
     assert list_runs(settings.root) == []
     assert refresh_all(settings, opener, bench.clock) == ({}, {opener("vertex").service})
     assert [(entry.run_id, entry.target) for entry in list_runs(settings.root)] == [(submission.run_id, "vertex")]
+
+
+def test_a_copy_that_a_colleague_made_of_a_run_is_a_run_of_its_own(
+    bench: Bench,
+    settings: Settings,
+    submission: Submission,
+    opener: Callable[[str], VertexTarget],
+    pipeline_client: "aiplatform_v1.PipelineServiceClient",
+    vertex_parent: str,
+) -> None:
+    """`PipelineJob.clone` of Google's SDK keeps the labels, the run's id among them."""
+    submit_run(submission, settings.root, opener("vertex"), bench.clock, command="")
+    bench.vertex.finish(submission.run_id)
+    refresh_all(settings, opener, bench.clock)
+    bench.clock.advance(timedelta(hours=2))
+    [job] = bench.vertex.jobs()
+    copy = {
+        "display_name": job.display_name,
+        "pipeline_spec": small_spec("first", "second"),
+        "labels": dict(job.labels),
+        "runtime_config": {"gcs_output_directory": f"gs://{bench.bucket}/runs"},
+        "service_account": bench.service_account,
+    }
+    pipeline_client.create_pipeline_job(parent=vertex_parent, pipeline_job=copy, pipeline_job_id="train-copy-1")
+    refresh_all(settings, opener, bench.clock)
+    found = {entry.run_id: entry.state for entry in list_runs(settings.root)}
+    assert found == {submission.run_id: "succeeded", "train-copy-1": "pending"}
 
 
 def _flow(settings: Settings, submission: Submission, opener: Callable[[str], VertexTarget], bench: Bench) -> str:

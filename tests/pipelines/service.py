@@ -182,6 +182,16 @@ def away(verb: str, when: str, *, times: int = 1) -> Callable[[str, str], None]:
     return step
 
 
+def silent_from(verb: str, when: str) -> Callable[[str, str], None]:
+    """A step at which the reply is lost, and whatever is looked for later, too."""
+
+    def step(verb_now: str, when_now: str) -> None:
+        if verb_now == "find" or (verb_now, when_now) == (verb, when):
+            raise ServiceAway("No reply.", is_reply_lost=True)
+
+    return step
+
+
 def at_work(**states: str) -> Callable[[RemoteRun], RemoteRun]:
     """A state of a script: the run's (`run`), and the tasks' by name, with _ for -."""
     tasks = tuple(

@@ -15,7 +15,6 @@ from tests.cloud.bench.errors import ApiError, Dropped, invalid
 from tests.cloud.bench.faults import AFTERWARDS, ON_CREATES, ON_OPERATIONS, Call, Faults, fault_error, is_create
 from tests.cloud.bench.state import PROJECT, PROJECT_NUMBER, State, numbered
 
-_SLOW_S = 0.3
 _STUCK_POLLS = 3
 _LATE_CALLS = 2
 
@@ -70,7 +69,7 @@ class Api:
             kind = self.faults.take(call.method)
             call.fault = kind or ""
         if kind == "slow":
-            time.sleep(_SLOW_S)
+            time.sleep(self.faults.slow_s)
         try:
             error = fault_error(kind or "", service, call.method, PROJECT_NUMBER, f"projects/{PROJECT}")
             if error is not None and kind not in AFTERWARDS:

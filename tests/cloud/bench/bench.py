@@ -1,6 +1,7 @@
 """The whole bench: Google's services on loopback, and the environment that leads unmodified clients to them."""
 
 import ssl
+from functools import partial
 from pathlib import Path
 
 import trustme
@@ -94,7 +95,8 @@ class Bench:
         self._rest = RestDoor(self._answer, context)
         self._token = RestDoor(account.token)
         self._proxy = Proxy(self._grpc.port, self._rest.port)
-        self._grpc.line = self._rest.line = Line(self._proxy.host, self._proxy.cut)
+        for door in (self._grpc, self._rest):
+            door.line = Line(partial(self._proxy.host, door.port), partial(self._proxy.cut, door.port))
 
         authority.cert_pem.write_to_path(str(directory / "authority.pem"))
         credentials = directory / "service-account.json"

@@ -28,6 +28,8 @@ TRANSIENT = (
 )  # fmt: skip
 """The same call would do later on."""
 
+_SLOW_S = 0.3
+
 
 @dataclass
 class Fault:
@@ -62,10 +64,11 @@ class Call:
 
 
 class Faults:
-    """The faults to come."""
+    """The faults to come. A slow call takes `slow_s`."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
+        self.slow_s = _SLOW_S
 
     def add(self, method: str, kind: Kind, times: int = 1, skip: int = 0) -> Fault:
         """Have a method fail, `times` in a row after `skip` calls. An unknown kind is a ValueError."""
@@ -81,6 +84,7 @@ class Faults:
 
     def clear(self) -> None:
         self._faults.clear()
+        self.slow_s = _SLOW_S
 
     def unused(self) -> list[Fault]:
         """Give what has not been shown yet."""

@@ -143,11 +143,16 @@ class PipelineJobs:
         return response
 
     def cancel_pipeline_job(self, request: Any) -> Any:
-        """Ask for a job's end: the next poll shows it as it is on its way, the one after that ended."""
+        """Ask for a job's end: the next poll shows it as it is on its way, the one after that ended.
+
+        Refused by its state: https://github.com/GoogleCloudPlatform/java-docs-samples/issues/9281. Whether one that is
+        on its way is refused, too, nobody says; here it is.
+        """
         job = self._state.get(request.name)
-        if job.state in _ENDED:
+        if job.state in {*_ENDED, _JobState.PIPELINE_STATE_CANCELLING}:
             raise ApiError(
-                "FAILED_PRECONDITION", f"The PipelineJob {job.name} is in a terminal state and cannot be cancelled."
+                "FAILED_PRECONDITION",
+                f"The PipelineJob {job.name} is in state {_JobState(job.state).name} and cannot be canceled.",
             )
         job.state = _JobState.PIPELINE_STATE_CANCELLING
         going = unfinished(job)
@@ -173,7 +178,9 @@ class PipelineJobs:
         return spec
 
     def _all(self) -> Iterator[Any]:
-        return (self._state.resources[name] for name in reversed(self._state.resources) if "/pipelineJobs/" in name)
+        # A request that nobody waits for any more may still add one.
+        names = reversed(list(self._state.resources))
+        return (self._state.resources[name] for name in names if "/pipelineJobs/" in name)
 
     def _spec(self, job: Any) -> Any:
         """Read the pipeline; a template of the registry stands in for a missing one."""

@@ -19,8 +19,8 @@ class Proxy:
     def __init__(self, grpc_port: int, rest_port: int) -> None:
         self.refused: list[str] = []
         self._ports = {True: grpc_port, False: rest_port}
-        # By the port that a tunnel comes from, as the doors see it.
-        self._tunnels: dict[int, tuple[str, tuple[socket.socket, socket.socket]]] = {}
+        # By the door's port and the port that a tunnel comes from: tunnels to different doors may come from one port.
+        self._tunnels: dict[tuple[int, int], tuple[str, tuple[socket.socket, socket.socket]]] = {}
         proxy = self
 
         class Handler(socketserver.BaseRequestHandler):
@@ -37,14 +37,14 @@ class Proxy:
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-    def host(self, port: int) -> str:
-        """Give the host that the tunnel from a port was asked for."""
-        return self._tunnels[port][0] if port in self._tunnels else ""
+    def host(self, door_port: int, port: int) -> str:
+        """Give the host that the tunnel from a port to a door was asked for."""
+        return self._tunnels[door_port, port][0] if (door_port, port) in self._tunnels else ""
 
-    def cut(self, port: int) -> None:
+    def cut(self, door_port: int, port: int) -> None:
         """End a tunnel, as a broken line would."""
-        if port in self._tunnels:
-            for end in self._tunnels[port][1]:
+        if (door_port, port) in self._tunnels:
+            for end in self._tunnels[door_port, port][1]:
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
 
@@ -67,15 +67,16 @@ class Proxy:
             return
         client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         greeting = _greeting(client)
-        with socket.create_connection(("127.0.0.1", self._ports[_offers_http2(greeting)])) as door:
-            port_here = door.getsockname()[1]
-            self._tunnels[port_here] = (host, (client, door))
+        door_port = self._ports[_offers_http2(greeting)]
+        with socket.create_connection(("127.0.0.1", door_port)) as door:
+            tunnel = (door_port, door.getsockname()[1])
+            self._tunnels[tunnel] = (host, (client, door))
             try:
                 door.sendall(greeting)
                 threading.Thread(target=_pump, args=(door, client), daemon=True).start()
                 _pump(client, door)
             finally:
-                del self._tunnels[port_here]
+                del self._tunnels[tunnel]
 
 
 def _greeting(client: socket.socket) -> bytes:

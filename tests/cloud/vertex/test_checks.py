@@ -1,6 +1,7 @@
 """What is refused before anything is sent."""
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -131,6 +132,14 @@ def test_data_in_no_bucket_is_named_with_its_parameter(target: VertexTarget, sub
         target.check(_reading(submission, data="gs://nowhere/a.csv"))
 
 
+@pytest.mark.parametrize("bucket", ["-nowhere", "nowhere_", "*", "no?where", "no where"])
+def test_data_in_what_can_be_no_bucket_is_named_with_its_parameter(
+    bucket: str, target: VertexTarget, submission: Submission
+) -> None:
+    with pytest.raises(NoSuchResource, match=rf"No bucket gs://{re.escape(bucket)}, which is in parameter data\."):
+        target.check(_reading(submission, data=f"gs://{bucket}/a.csv"))
+
+
 def test_a_key_elsewhere_is_refused_without_asking(bench: Bench, gcp: GcpSettings, submission: Submission) -> None:
     key = f"projects/{bench.project}/locations/us-central1/keyRings/r/cryptoKeys/k"
     with pytest.raises(RegionMismatch):
@@ -144,6 +153,25 @@ def test_without_credentials_the_message_says_how_to_sign_in(
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
     with pytest.raises(NotAllowed, match="gcloud auth application-default login") as raised:
         target.submit(submission)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"type": "service_account"}', None])
+def test_credentials_that_cannot_be_read_are_no_passing_fault(
+    content: str | None,
+    target: VertexTarget,
+    submission: Submission,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "account.json"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_text(content)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    with pytest.raises(NotAllowed, match=r"^No usable Google Cloud credentials .*Sign in: gcloud auth") as raised:
+        target.check(submission)
     assert "\n" not in str(raised.value)
 
 

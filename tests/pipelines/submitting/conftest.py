@@ -10,6 +10,7 @@ import pytest
 from tests.pipelines.service import FakeClock, Service
 from tunelane_components.images import EXTRA_BY_IMAGE
 from tunelane_pipelines.settings import Settings, load_settings
+from tunelane_pipelines.submitting.sending import submit_run
 from tunelane_pipelines.targets.target import Submission
 
 CLUSTER = {
@@ -42,6 +43,19 @@ def root(tmp_path: Path) -> Path:
 def submission() -> Submission:
     """What is sent; its pipeline is one of ours."""
     return Submission("train-classifier-1", "train-classifier", "Train classifier: tickets", {"root": {}}, CLUSTER)
+
+
+@pytest.fixture
+def submit(submission: Submission, root: Path, service: Service, clock: FakeClock) -> Callable[[], object]:
+    """Submit the run."""
+    return lambda: submit_run(submission, root, service, clock, command="tunelane submit")
+
+
+@pytest.fixture
+def cluster(service: Service) -> Service:
+    """A service that starts a run whenever it is sent one, as Kubeflow does."""
+    service.takes_run_id = False
+    return service
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import os
 import re
 import warnings
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunelane_pipelines.settings.sections import KubeflowSettings
@@ -32,6 +33,18 @@ class NoSuchRoute(Exception):
     """An installation has no such route."""
 
 
+class _TokenFile:
+    """A file with a token, read anew for every call: a cluster renews its tokens while a run is watched."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def refresh_api_key_hook(self, configuration: Any) -> None:
+        """Put the token into a generated client's configuration, which asks for it so."""
+        written = self._path.read_bytes().decode(errors="replace")
+        configuration.api_key["authorization"] = _token(written, str(self._path))
+
+
 class Api:
     """Kubeflow Pipelines' REST API v2beta1, by the services that kfp.Client generates its own verbs from.
 
@@ -43,10 +56,13 @@ class Api:
         """Check the settings; nothing is imported or connected yet.
 
         Raises:
-            InputError: the host is missing or no URL, or a file cannot be read.
+            InputError: the host is missing, no URL or has a password in it, or a file cannot be read.
         """
         if not settings.host:
             raise InputError("No Kubeflow host. Set kubeflow.host, as in https://kubeflow.example.org/pipeline.")
+        if re.match(r"(\w+://)?[^/]*@", settings.host):
+            # No client would send it, and links and messages would show it.
+            raise InputError("kubeflow.host has a name or a password in it. Leave that out, and set kubeflow.token.")
         if not re.match(r"https?://[^/]", settings.host):
             raise InputError(f"kubeflow.host is {settings.host}: start it with https:// (or http://).")
         for path in (settings.token_file, settings.ca_file):
@@ -135,11 +151,10 @@ class Api:
     @cached_property
     def _client(self) -> "Client":
         settings = self._settings
-        token = settings.token.get_secret_value()
+        token = _token(settings.token.get_secret_value(), "kubeflow.token")
         if not token:
             self._refuse_to_sign_in()
         from kfp import Client
-        from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
@@ -148,10 +163,7 @@ class Api:
                     host=self.host,
                     namespace=_NO_QUESTIONS,
                     existing_token=token or None,
-                    # Read anew for every call: a cluster renews its tokens while a run is watched.
-                    credentials=ServiceAccountTokenVolumeCredentials(str(settings.token_file))
-                    if settings.token_file
-                    else None,
+                    credentials=_TokenFile(settings.token_file) if settings.token_file else None,
                     ssl_ca_cert=str(settings.ca_file) if settings.ca_file else None,
                 )
             except ValueError as error:
@@ -168,3 +180,15 @@ class Api:
             raise NotAllowed(f"{_SIGN_IN} is set and there is no kubeflow.token. Set it, or unset the variable.")
         if re.search(r"\.googleusercontent\.com$", self.host):
             raise NotAllowed(f"{self.host} needs a token: set kubeflow.token (gcloud auth print-access-token).")
+
+
+def _token(written: str, where: str) -> str:
+    """Give a token without the white space around it.
+
+    Raises:
+        InputError: it cannot be sent. The error of whoever tried would show it.
+    """
+    token = written.strip()
+    if not re.fullmatch(r"[ -~]*", token):
+        raise InputError(f"{where} is no token: one line of plain characters. Renew it.")
+    return token

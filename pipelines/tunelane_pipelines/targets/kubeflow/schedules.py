@@ -92,7 +92,8 @@ def named(api: Api, settings: KubeflowSettings, name: str) -> Schedule:
     for schedule in all_schedules(api, settings):
         made = (schedule.kept, *schedule.others)
         ids = {one.recurring_run_id for one in made} | {_replaced(one) for one in made}
-        if name == schedule.kept.display_name or name in ids:
+        # What replaces nothing says so by an empty id, and an empty name must not find it.
+        if name and (name == schedule.kept.display_name or name in ids):
             return schedule
     raise NoSuchResource(f"No schedule {name} at {api.host}. See: tunelane schedule list --target kubeflow.")
 

@@ -22,7 +22,7 @@ class KubeflowTarget:
     """`RemoteTarget` over kfp.Client. A run's name is our run id: runs have no labels here.
 
     Raises:
-        InputError: the host is missing or no URL, or a file of the settings cannot be read.
+        InputError: the host is missing, no URL or has a password in it, or a file of the settings cannot be read.
     """
 
     name = KUBEFLOW
@@ -32,9 +32,7 @@ class KubeflowTarget:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._api = api or Api(settings)
-        # Without the scheme, and without a password that may stand before the host.
-        host = self._api.host.partition("://")[2].rpartition("@")[2]
-        self.service = f"{self.name} {host} {settings.namespace}".rstrip()
+        self.service = f"{self.name} {self._api.host.partition('://')[2]} {settings.namespace}".rstrip()
 
     def request(self, submission: Submission) -> dict[str, Any]:
         """Give the exact request that `submit` would send, as JSON. Talks to nobody.

@@ -74,7 +74,8 @@ def check_data(clients: Clients, settings: GcpSettings, parameters: Mapping[str,
             place = _place_elsewhere(clients, bucket, settings.region)
         except NotAllowed:
             continue
-        except NoSuchResource as error:
+        except (NoSuchResource, ValueError) as error:
+            # Of a name that no bucket can have the client does not even ask: a ValueError.
             raise NoSuchResource(f"No bucket gs://{bucket}, which is in {whose}. Correct the URI.") from error
         if place:
             raise RegionMismatch(

@@ -75,6 +75,11 @@ class Clients:
     @cached_property
     def _credentials(self) -> Any:
         import google.auth
+        from google.auth.exceptions import DefaultCredentialsError
 
         with plain_errors("find credentials", self.project):
-            return google.auth.default(scopes=[_SCOPE])[0]
+            try:
+                return google.auth.default(scopes=[_SCOPE])[0]
+            except (OSError, AttributeError) as error:
+                # A file that cannot be read, or whose JSON is no object.
+                raise DefaultCredentialsError(error) from error

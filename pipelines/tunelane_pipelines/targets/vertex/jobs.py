@@ -80,12 +80,13 @@ def list_jobs(clients: Clients, parent: str, since: datetime) -> Iterator[Remote
 
 
 def cancel_job(clients: Clients, resource: str) -> None:
-    """Ask for a run's end. The service goes on for a while; a run that has ended stays as it is."""
+    """Ask for a run's end. The service goes on for a while; a run that has ended, or is about to, stays as it is."""
     from google.api_core.exceptions import FailedPrecondition
 
     with plain_errors("cancel the run", clients.project, "aiplatform.pipelineJobs.cancel"):
         try:
             clients.pipelines.cancel_pipeline_job(name=resource, retry=None, timeout=CALL_TIMEOUT_S)
         except FailedPrecondition:
-            if get_job(clients, resource).end_time is None:
+            job = get_job(clients, resource)
+            if job.end_time is None and job.state.name != "PIPELINE_STATE_CANCELLING":
                 raise

@@ -4,11 +4,12 @@ Source: `PipelineJob` and `PipelineTaskDetail`, at
 https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
+
+import msgspec
 
 from tunelane_pipelines.targets.target import ENDED_STATES, RUN_LABEL, RemoteRun, RemoteState, RemoteTask, TaskState
 from tunelane_pipelines.targets.vertex.request import PIPELINE_LABEL
@@ -41,6 +42,17 @@ _TASK_STATES: dict[str, TaskState] = {
 _MOST_TELLING: tuple[TaskState, ...] = ("failed", "running", "pending", "cancelled", "succeeded", "skipped")
 
 
+class _Resource(msgspec.Struct, rename="camel"):
+    resource_type: str = ""
+    resource_uri: str = ""
+
+
+class _GcpResources(msgspec.Struct):
+    """What a launcher writes, as far as it is read here."""
+
+    resources: list[_Resource] = []
+
+
 def read_run(job: Any, project: str) -> RemoteRun:
     """Read a `PipelineJob`, of a list or with everything in it.
 
@@ -57,7 +69,8 @@ def read_run(job: Any, project: str) -> RemoteRun:
     region, _, identifier = job.name.split("/")[3:6]
     return RemoteRun(
         resource=job.name,
-        run_id="" if job.schedule_name else labels.get(RUN_LABEL, ""),
+        # A schedule's runs have its label, and copies that others make of a run have that run's.
+        run_id=identifier if labels.get(RUN_LABEL) == identifier else "",
         display_name=job.display_name,
         pipeline=labels.get(PIPELINE_LABEL, "") or spec.get("pipelineInfo", {}).get("name", ""),
         state=state,
@@ -89,11 +102,15 @@ def _launched(detail: Any) -> Iterator[str]:
 
     https://github.com/kubeflow/pipelines/tree/master/components/google-cloud/google_cloud_pipeline_components/proto
     """
-    resources = (detail.execution.metadata or {}).get("output:gcp_resources")
-    if resources:
-        for resource in json.loads(resources).get("resources", []):
-            if resource.get("resourceType") == "CustomJob":
-                yield resource["resourceUri"]
+    given = (detail.execution.metadata or {}).get("output:gcp_resources", "")
+    try:
+        launched = msgspec.json.decode(given, type=_GcpResources)
+    except (msgspec.MsgspecError, TypeError):
+        # Nothing yet, or nothing that can be read: what is said of the run must not fail for a link.
+        return
+    for resource in launched.resources:
+        if resource.resource_type == "CustomJob":
+            yield resource.resource_uri
 
 
 def read_time(time: Any) -> datetime | None:
@@ -150,11 +167,9 @@ def _parameters(job: Any, spec: Mapping[str, Any]) -> dict[str, Any]:
 
     values = type(job).pb(job).runtime_config.parameter_values
     types = spec.get("root", {}).get("inputDefinitions", {}).get("parameters", {})
+    whole = {name for name, definition in types.items() if definition.get("parameterType") == "NUMBER_INTEGER"}
     read = {name: json_format.MessageToDict(value) for name, value in sorted(values.items())}
-    return {
-        name: int(value) if types.get(name, {}).get("parameterType") == "NUMBER_INTEGER" else value
-        for name, value in read.items()
-    }
+    return {name: int(value) if name in whole and isinstance(value, float) else value for name, value in read.items()}
 
 
 def _log_url(job_ids: list[str], project: str) -> str:

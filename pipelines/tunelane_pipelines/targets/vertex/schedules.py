@@ -191,10 +191,10 @@ def _fields(recurrence: Recurrence) -> dict[str, Any]:
     return fields
 
 
-def _listed(clients: Clients, parent: str, name: str = "") -> Iterator[Any]:
+def _listed(clients: Clients, parent: str, name: str | None = None) -> Iterator[Any]:
     """Give our schedules, those with a name where one is given."""
     wanted = "create_pipeline_job_request:*"
-    if name:
+    if name is not None:
         wanted += f' AND display_name="{_escaped(name)}"'
     request = {"parent": parent, "filter": wanted, "page_size": _PAGE}
     with plain_errors("list the schedules", clients.project, "aiplatform.schedules.list"):

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.cloud.kubeflow.hurried import HurriedApi
 from tests.cloud.kubeflow.installation import FakeKubeflow
 from tunelane_pipelines.settings.sections import KubeflowSettings
-from tunelane_pipelines.targets.kubeflow.client import Api
 from tunelane_pipelines.targets.kubeflow.target import KubeflowTarget
 from tunelane_pipelines.targets.target import Submission
 
@@ -37,11 +37,11 @@ def fake() -> Iterator[FakeKubeflow]:
 
 @pytest.fixture
 def open_target() -> Callable[..., KubeflowTarget]:
-    """`open_target(fake, read_timeout_s=5, **settings)`."""
+    """`open_target(fake, **settings)`."""
 
-    def open_one(fake: FakeKubeflow, read_timeout_s: float = 5, **settings: Any) -> KubeflowTarget:
+    def open_one(fake: FakeKubeflow, **settings: Any) -> KubeflowTarget:
         known = KubeflowSettings(host=fake.host, **settings)
-        return KubeflowTarget(known, fake.clock, Api(known, read_timeout_s))
+        return KubeflowTarget(known, fake.clock, HurriedApi(known, fake))
 
     return open_one
 

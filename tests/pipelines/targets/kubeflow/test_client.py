@@ -100,6 +100,35 @@ def test_a_token_file_is_read_anew_for_every_call(guarded: FakeKubeflow, tmp_pat
         api.call("run", "list_runs")
 
 
+@pytest.mark.parametrize("written", [f"{_TOKEN}\n", f" {_TOKEN}\r\n\n"])
+def test_the_line_s_end_of_a_token_is_not_sent(guarded: FakeKubeflow, tmp_path: Path, written: str) -> None:
+    path = tmp_path / "token"
+    path.write_text(written)
+    _list(KubeflowSettings(host=guarded.host, token=written))
+    _list(KubeflowSettings(host=guarded.host, token_file=path))
+
+
+@pytest.mark.parametrize("written", ["open-sesame\nclose-sesame", "open-sesame…", "open-sesame\x00"])
+def test_what_cannot_be_sent_as_a_token_is_refused_and_not_shown(
+    fake: FakeKubeflow, tmp_path: Path, written: str
+) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(b"\xff" + written.encode())
+    for given, where in (({"token": written}, "kubeflow.token"), ({"token_file": path}, str(path))):
+        with pytest.raises(InputError, match=f"^{where} is no token: one line of plain characters") as raised:
+            _list(KubeflowSettings(host=fake.host, **given))
+        assert "sesame" not in str(raised.value)
+    assert fake.calls == []
+
+
+def test_a_token_file_that_cannot_be_read_is_one_line(
+    fake: FakeKubeflow, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InputError, match=rf"Cannot read {tmp_path}: Is a directory\. Check kubeflow\.token_file\."):
+        _list(KubeflowSettings(host=fake.host, token_file=tmp_path))
+    assert caplog.messages == []
+
+
 def test_no_browser_is_opened_for_a_token(fake: FakeKubeflow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KF_PIPELINES_IAP_OAUTH2_CLIENT_ID", "client")
     with pytest.raises(NotAllowed, match="KF_PIPELINES_IAP_OAUTH2_CLIENT_ID is set"):
@@ -125,6 +154,9 @@ def test_an_authority_of_one_s_own_is_trusted_where_it_is_named(
     [
         ({}, r"No Kubeflow host\. Set kubeflow\.host"),
         ({"host": "kubeflow.example.org"}, "start it with https://"),
+        ({"host": "https://ann:secret@h/pipeline"}, r"^kubeflow\.host has a name or a password in it\. Leave that out"),
+        ({"host": "ann:secret@h"}, r"^kubeflow\.host has a name or a password in it\. Leave that out"),
+        ({"host": "https://secret@h"}, r"^kubeflow\.host has a name or a password in it\. Leave that out"),
         ({"host": "https://h", "token_file": "nowhere"}, r"Cannot read nowhere\."),
         ({"host": "https://h", "ca_file": "nowhere"}, r"Cannot read nowhere\."),
     ],
@@ -132,8 +164,9 @@ def test_an_authority_of_one_s_own_is_trusted_where_it_is_named(
 def test_settings_that_cannot_be_used_are_refused_before_anything_is_opened(
     settings: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=words) as raised:
         Api(KubeflowSettings(**settings))
+    assert "secret" not in str(raised.value)
 
 
 def test_a_broken_context_of_kfp_s_is_named(fake: FakeKubeflow, home: Path) -> None:

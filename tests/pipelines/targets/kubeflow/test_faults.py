@@ -70,7 +70,6 @@ def test_a_fault_at_any_call_ends_in_words_and_a_second_try_ends_well(
     fault: Fault,
     fake: FakeKubeflow,
     prepared: Callable[[str], KubeflowTarget],
-    open_target: OpenTarget,
     convert: Submission,
 ) -> None:
     VERBS[verb](prepared(verb), convert)
@@ -80,7 +79,7 @@ def test_a_fault_at_any_call_ends_in_words_and_a_second_try_ends_well(
         target = prepared(verb)
         fake.faults = {number: fault}
         try:
-            VERBS[verb](open_target(fake, read_timeout_s=0.2) if fault == "slow" else target, convert)
+            VERBS[verb](target, convert)
         except ServiceAway as error:
             assert fault in TRANSIENT
             is_create = fake.calls[number].operation in ("create_run", "create_recurring_run")

