@@ -6,6 +6,7 @@ from pathlib import Path
 from tunelane_components.deploy.interface import Revision
 from tunelane_components.deploy.open import open_deployer
 from tunelane_components.registry.open import open_registry
+from tunelane_pipelines.runs.advice import again
 from tunelane_pipelines.settings import Settings, local_deployment
 from tunelane_serving.deployment import read_active
 from tunelane_serving.errors import InputError
@@ -25,9 +26,10 @@ def champion_deployment(settings: Settings, model: str) -> Path:
     champion = registry.champion(model)
     if champion is None:
         others = ", ".join(sorted(path.parent.name for path in deployment.parent.glob("*/active.json")))
+        run = f"run train-classifier --set model_name={model} --set data=FILE"
         raise InputError(
             f"No champion of {model!r} yet{f'; there is one of: {others}' if others else ''}. "
-            f"Run: tunelane run train-classifier --set model_name={model} --set data=FILE"
+            f"Run: {again(run, settings.root, settings.profile)}"
         )
     active = read_active(deployment)
     if active is None or active.digest != champion.digest:

@@ -118,6 +118,9 @@ def test_a_service_that_is_away_is_said_and_what_was_last_seen_is_shown(
     assert (code, len(complaint.splitlines())) == (0, 1)
     assert complaint.endswith("Its schedules are shown as they were last seen.\n")
     assert "weekly" in said and bench.faults.unused() == []
+    # How many runs it has started only the service knows.
+    bench.faults.add("ListSchedules", "503", times=5)
+    assert json.loads(tunelane("schedule", "show", "weekly", "--json")[1])["started_runs"] is None
 
 
 def test_a_registry_in_a_file_is_refused_for_a_cluster(bench: Bench, tunelane: Tunelane) -> None:

@@ -19,17 +19,21 @@ _MEASURES_BY_COMPONENT = {
 def highlight(task: TaskRecord) -> str:
     """What a task came to, in a few words: its key figures, its error, or nothing."""
     if task.state == "failed":
-        return task.error
+        # A service may hand on a whole traceback.
+        return " ".join(task.error.split())
     if task.state != "succeeded":
         return ""
+    output = str(task.outputs.get("Output", ""))
     if task.component == "resolve_champion":
-        return f"version {task.outputs['Output']}" if task.outputs.get("Output") else "none yet"
+        # Of a run at a service no outputs are known: whether there is a champion is not said then.
+        none = "none yet" if "Output" in task.outputs else ""
+        return f"version {output}" if output else none
     if task.component == "fingerprint_data":
-        return str(task.outputs.get("Output", ""))[:_DIGEST_CHARACTERS]
+        return output[:_DIGEST_CHARACTERS]
     if task.component == "gate_model":
-        return str(task.outputs.get("Output", ""))
+        return output
     if task.component == "register_candidate":
-        return f"version {task.outputs.get('Output', '')}"
+        return f"version {output}" if output else ""
     measured = measures(task)
     if task.component == "export_onnx":
         return ", ".join(f"{name.removesuffix('_mb')} {size:.1f} MB" for name, size in sorted(measured.items()))

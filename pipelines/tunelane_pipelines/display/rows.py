@@ -3,6 +3,7 @@
 import typer
 
 _STYLE_BY_VALUE = {"promote": "bold green", "reject": "yellow", "insufficient": "yellow"}
+_COMMANDS = ("Next", "Go on", "By", "Line")
 
 
 def print_rows(rows: list[tuple[str, str]], *, is_plain: bool) -> None:
@@ -10,10 +11,11 @@ def print_rows(rows: list[tuple[str, str]], *, is_plain: bool) -> None:
 
     Args:
         rows: names and values; at least one.
-        is_plain: a value stays on its line however long it is, as a pipe wants it; else it is wrapped and coloured.
+        is_plain: a value stays on its line however long it is, as a pipe wants it; else it is coloured, and a sentence
+            is wrapped.
     """
+    width = max(len(name) for name, _ in rows) + 2
     if is_plain:
-        width = max(len(name) for name, _ in rows) + 2
         for name, value in rows:
             typer.echo(f"{name:{width}}{value}")
         return
@@ -21,9 +23,15 @@ def print_rows(rows: list[tuple[str, str]], *, is_plain: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    console = Console()
     for name, value in rows:
-        table.add_row(name, Text(value, _STYLE_BY_VALUE.get(value, "")))
-    Console().print(table)
+        head, text = Text(f"{name:{width}}", "bold"), Text(value, _STYLE_BY_VALUE.get(value, ""))
+        if name in _COMMANDS or " " not in value:
+            # A command, a path or a link is copied: only the terminal itself can wrap it and still know it for one.
+            console.print(head + text, soft_wrap=True)
+            continue
+        row = Table.grid()
+        row.add_column(width=width)
+        row.add_column(overflow="fold")
+        row.add_row(head, text)
+        console.print(row)

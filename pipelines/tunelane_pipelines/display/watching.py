@@ -66,7 +66,8 @@ def _follow(root: Path, run_id: str, display: Display, opener: Opener, clock: Cl
     while True:
         for task in record.tasks:
             state, line = told.get(task.name, ("pending", ""))
-            if task.state not in (state, "skipped"):
+            # What waits again, between two tries or rounds, has not ended.
+            if task.state not in (state, "pending", "skipped"):
                 display.task_changed(task)
             if task.last_line not in ("", line) and task.state == "running":
                 display.task_said(task, task.last_line)

@@ -95,12 +95,13 @@ def _picture(answer: Answer) -> "RenderableType":
     head = Text.assemble((_chosen(answer), "bold green"), (f"  {answer.confidence:.3f}", "bold"))
     bars = Table.grid(padding=(0, 1))
     bars.add_column(max_width=_LABEL_WIDTH, no_wrap=True, overflow="ellipsis")
-    bars.add_column(width=_BAR_WIDTH)
+    # Where the terminal is narrow the bars give way, and labels and scores stay whole.
+    bars.add_column(max_width=_BAR_WIDTH)
     bars.add_column(justify="right", no_wrap=True)
     ranked = sorted(answer.scores.items(), key=lambda score: -score[1])
     for label, score in ranked[:_SHOWN_LABELS]:
         is_chosen = label in answer.labels
-        bar = Bar(1.0, 0.0, score, width=_BAR_WIDTH, color="green" if is_chosen else "bright_black")
+        bar = Bar(1.0, 0.0, score, color="green" if is_chosen else "bright_black")
         bars.add_row(Text(label, "bold" if is_chosen else ""), bar, f"{score:.3f}")
     if len(ranked) > _SHOWN_LABELS:
         bars.add_row(Text(f"and {len(ranked) - _SHOWN_LABELS} more", "dim"), "", "")

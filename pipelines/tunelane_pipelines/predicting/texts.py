@@ -26,9 +26,14 @@ class Texts(NamedTuple):
 
 
 def check_text(text: str) -> Item:
-    """The text of the command line; raises InputError where it is empty."""
+    """The text of the command line; raises InputError where it is empty or not UTF-8."""
     if not text.strip():
         raise InputError("The text is empty. Pass one, - to read standard input, or --file FILE.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        # Bytes that are none stand in an argument as lone surrogates.
+        raise InputError("The text is not UTF-8. Let the terminal send UTF-8, or pass --file FILE.") from error
     return Item(text)
 
 

@@ -30,8 +30,11 @@ def find_run(root: Path, name: str) -> Entry:
     """The run of that id, of an id that begins or ends so, or the newest one for "latest".
 
     Raises:
-        InputError: there is none, or more than one.
+        InputError: there is none, or more than one, or no name.
     """
+    if not name:
+        # Every id begins so; more likely a script's variable is not set.
+        raise InputError("The run's id is empty. Pass one, its beginning or end, or latest.")
     entries = list_runs(root)
     if not entries:
         raise InputError(no_runs(root))

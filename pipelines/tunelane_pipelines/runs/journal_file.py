@@ -30,7 +30,7 @@ def transaction(path: Path, prepare: Callable[[sqlite3.Connection], object]) -> 
     """Open the file for one transaction, which waits for other processes' ones; `prepare` makes its tables first.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or what is to be written is no text.
         TunelaneError: it is no journal.
     """
     try:
@@ -43,6 +43,9 @@ def transaction(path: Path, prepare: Callable[[sqlite3.Connection], object]) -> 
             connection.execute("BEGIN IMMEDIATE")
             prepare(connection)
             yield connection
+    except UnicodeEncodeError as error:
+        # The name of a directory can hold bytes that are no text.
+        raise InputError(f"{error.object!r} is not UTF-8, as a journal is. Rename it, or choose another.") from error
     except sqlite3.OperationalError as error:
         raise InputError(f"Cannot write the journal {path}: {error}. Choose another root: --root.") from error
     except sqlite3.DatabaseError as error:

@@ -120,7 +120,8 @@ def _failure(record: RunRecord) -> str:
     failed = next((task for task in record.tasks if task.state == "failed" and task.error), None)
     if failed is None:
         return record.error or "The service gives no reason."
-    return f"{failed.name}: {failed.error}"
+    # A task's own words may be many lines, a traceback's for instance; a run's are one.
+    return " ".join(f"{failed.name}: {failed.error}".split())
 
 
 def _update_task(task: TaskRecord, seen: RemoteTask, until: datetime) -> None:

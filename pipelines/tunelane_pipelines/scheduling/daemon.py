@@ -85,6 +85,7 @@ class Daemon:
         self._say = say
         self._launch = launch
         self._running: list[tuple[str, Process, Path]] = []
+        self._failures: list[str] = []
         self._is_stopping = False
 
     def stop(self) -> None:
@@ -109,13 +110,25 @@ class Daemon:
         """Take note of what has ended, and start what is due."""
         now = self._clock.now()
         self._reap()
+        failures: list[str] = []
+        records: list[ScheduleRecord] = []
         try:
-            for record in self._store.records():
-                if record.starter == "daemon" and record.state == "active" and not record.pending:
-                    self._look_at(record, now)
+            records = self._store.records()
         except TunelaneError as error:
             # A journal that cannot be read now may be read in a second.
-            self._say(str(error))
+            failures.append(str(error))
+        for record in records:
+            if record.starter == "daemon" and record.state == "active" and not record.pending:
+                try:
+                    self._look_at(record, now)
+                except TunelaneError as error:
+                    # What keeps one schedule from its runs keeps no other from them.
+                    failures.append(f"{record.name}: {error}")
+        for failure in failures:
+            # Not every second as long as it lasts.
+            if failure not in self._failures:
+                self._say(failure)
+        self._failures = failures
 
     def _look_at(self, record: ScheduleRecord, now: datetime) -> None:
         due = due_at(record.recurrence, record.settled_until or record.created_at, now)

@@ -151,8 +151,15 @@ def _set_up(settings: Settings) -> set[str]:
     return {name for name, at in ((VERTEX, settings.gcp.project), (KUBEFLOW, settings.kubeflow.host)) if at}
 
 
+def _started_runs(record: ScheduleRecord, seen: RemoteSchedule | None) -> int | None:
+    """How many runs were started; None where only a service could tell, and was not asked or does not count."""
+    if seen is not None:
+        return seen.started_runs
+    return record.started_runs if record.starter else None
+
+
 def _past(record: ScheduleRecord, seen: RemoteSchedule | None) -> list[tuple[str, str]]:
-    started_runs = seen.started_runs if seen else record.started_runs if record.starter else None
+    started_runs = _started_runs(record, seen)
     last_run_at = seen.last_run_at if seen else record.last_run_at
     last_error = seen.last_error if seen else record.last_error
     rows = []
@@ -219,7 +226,7 @@ def _as_json(record: ScheduleRecord, seen: RemoteSchedule | None, now: datetime)
         "resource": record.resource,
         "console_url": record.console_url,
         "starter": record.starter,
-        "started_runs": seen.started_runs if seen else record.started_runs,
+        "started_runs": _started_runs(record, seen),
         "last_run_at": seen.last_run_at if seen else record.last_run_at,
         "last_error": seen.last_error if seen else record.last_error,
     }

@@ -50,8 +50,8 @@ class ScheduleStore:
         Raises:
             InputError: there is one of that name.
         """
-        row = (record.name, _text(record), _text(submission))
         with self._open() as connection:
+            row = (record.name, _text(record), _text(submission))
             try:
                 connection.execute("INSERT INTO schedules VALUES (?, ?, ?)", row)
             except sqlite3.IntegrityError as error:

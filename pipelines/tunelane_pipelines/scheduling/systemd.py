@@ -8,6 +8,7 @@ events. Where clocks change, systemd leaves out a time that no clock shows, and 
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from tunelane_pipelines.scheduling.cron import named_days
@@ -90,7 +91,9 @@ class SystemdKeeper:
         try:
             self._install(record, record.recurrence)
         except TunelaneError:
-            self._remove(record)
+            # Where units cannot be written there is none to remove.
+            with suppress(InputError):
+                self._remove(record)
             raise
 
     def made(self, record: ScheduleRecord) -> None:
@@ -180,7 +183,10 @@ class SystemdKeeper:
         """Remove the units, and the link by which an enabled timer starts with the machine."""
         timer, service = self.paths(record)
         for path in (timer.parent / "timers.target.wants" / timer.name, timer, service):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise InputError(f"Cannot remove {path}: {error.strerror}. Remove it by hand.") from error
 
 
 def _check(recurrence: Recurrence) -> None:

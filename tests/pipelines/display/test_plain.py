@@ -49,3 +49,18 @@ def test_rows_stand_in_two_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert wrapped[0].rstrip() == "Verdict   promote"
     assert wrapped[-1].rstrip() == "Macro-F1  0.9 [bold]"
     assert len(wrapped) > 4 and all(line.startswith(" " * 10) for line in wrapped[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Console", "https://console.cloud.google.com/vertex-ai/" + "runs/" * 40),
+        ("Next", "tunelane submit train-classifier --target vertex --config " + "runs/" * 40 + "parameters.yaml"),
+    ],
+)
+def test_what_is_copied_from_a_terminal_stays_in_one_piece(
+    name: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_rows([("State", "failed"), (name, value)], is_plain=False)
+    _, said = capsys.readouterr().out.splitlines()
+    assert said.removeprefix(name).strip() == value

@@ -39,7 +39,7 @@ def test_a_run_is_watched_to_its_end(
     assert capsys.readouterr().out.splitlines() == [
         "remote-1",
         "▸ resolve-champion",
-        "✓ resolve-champion 60.0 s  none yet",
+        "✓ resolve-champion 60.0 s",
         "▸ build-dataset",
         "✓ build-dataset 60.0 s",
     ]
@@ -63,6 +63,39 @@ def test_a_failure_is_shown_with_the_failed_task_s_message(
     assert (
         f"tunelane submit train-classifier --target vertex --config {directory}/parameters.yaml --root {tmp_path}"
     ) in shown
+
+
+def test_a_traceback_that_a_service_hands_on_is_one_line(
+    submitted: RunRecord, tmp_path: Path, service: Service, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Vertex AI does: https://github.com/GoogleCloudPlatform/vertex-ai-samples/pull/1504."""
+    service.script = list(_FAILURE)
+    said = "The replica exited with code 1.\nTraceback:\n  [...]\nOutOfMemoryError: 12 GiB"
+    service.script[1] = lambda run: replace(
+        _FAILURE[1](run), tasks=tuple(replace(task, error=task.error and said) for task in _FAILURE[1](run).tasks)
+    )
+    assert not watch_run(tmp_path, submitted.run_id, service, clock)
+    line = "The replica exited with code 1. Traceback: [...] OutOfMemoryError: 12 GiB"
+    assert capsys.readouterr().err == f"tunelane: build-dataset: {line}\n"
+    print_run(tmp_path, submitted.run_id, no_target, clock, as_json=False)
+    shown = capsys.readouterr().out.splitlines()
+    assert [row.partition("1 min 00 s")[2].strip() for row in shown if "Build dataset" in row] == [line]
+    assert f"         build-dataset: {line}" in shown
+
+
+def test_a_task_that_waits_for_its_next_try_or_round_is_not_said_to_have_ended(
+    submitted: RunRecord, tmp_path: Path, service: Service, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = ("running", "pending", "running", "succeeded")
+    service.script = [at_work(run="running", build_dataset=state) for state in states]
+    service.script.append(at_work(run="succeeded", build_dataset="succeeded"))
+    assert watch_run(tmp_path, submitted.run_id, service, clock)
+    assert capsys.readouterr().out.splitlines() == [
+        "remote-1",
+        "▸ build-dataset",
+        "▸ build-dataset",
+        "✓ build-dataset 60.0 s",
+    ]
 
 
 def test_faults_on_the_way_end_no_watch(

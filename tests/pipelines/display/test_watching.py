@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tunelane_serving.errors import InputError
 
 # Holds the run's lock, as its command does; each line that it reads is the next thing that happens.
 _CARRIER = """
-import sys, time
+import os, signal, sys
 from pathlib import Path
 from tunelane_pipelines.runs.journal import Journal
 from tunelane_pipelines.runs.record import LOCK, Progress, read_record, write_record
@@ -27,12 +28,12 @@ with locked(directory / LOCK):
     record = read_record(directory)
     second, third = record.tasks[1:]
     print("ready", flush=True)
-    time.sleep(1)
+    input()
     second.last_line = "reading rows"
     write_record(directory, record)
-    time.sleep(1)
+    print("ready", flush=True)
+    input()
     if end == "killed":
-        import os, signal
         os.kill(os.getpid(), signal.SIGKILL)
     second.state, second.wall_s = "succeeded", 2.0
     third.state, third.wall_s, third.outputs = "succeeded", 0.5, {"Output": "promote"}
@@ -44,17 +45,39 @@ with locked(directory / LOCK):
 """
 
 
+class InStep:
+    """A clock for who watches: while that sleeps, the next thing happens in the run's process."""
+
+    def __init__(self, carrier: "subprocess.Popen[str]") -> None:
+        assert carrier.stdin is not None and carrier.stdout is not None
+        self._carrier, self._asked, self._said = carrier, carrier.stdin, carrier.stdout
+
+    def wait(self) -> None:
+        """Until the process is ready for the next thing, or gone with all that it held."""
+        if self._said.readline() != "ready\n":
+            self._carrier.wait()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def sleep(self, _seconds: float) -> None:
+        print(file=self._asked, flush=True)
+        self.wait()
+
+
 @pytest.fixture
-def carried(tmp_path: Path) -> Iterator[Callable[[str], None]]:
-    """Give what starts a run in another process, which ends as it is told."""
+def carried(tmp_path: Path) -> Iterator[Callable[[str], InStep]]:
+    """Give what starts a run in another process, which ends as it is told; gives the clock that it goes by."""
     carriers: list[subprocess.Popen[str]] = []
 
-    def start(end: str) -> None:
+    def start(end: str) -> InStep:
         add_run(tmp_path, "live", "running")
         command = [sys.executable, "-c", _CARRIER, str(tmp_path), "live", end]
-        carriers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        stdout = carriers[0].stdout
-        assert stdout is not None and stdout.readline() == "ready\n"
+        carrier = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        carriers.append(carrier)
+        clock = InStep(carrier)
+        clock.wait()
+        return clock
 
     yield start
     for carrier in carriers:
@@ -63,13 +86,13 @@ def carried(tmp_path: Path) -> Iterator[Callable[[str], None]]:
 
 
 def test_a_run_is_watched_to_its_end(
-    carried: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    carried: Callable[[str], InStep], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    carried("succeeded")
-    assert watch_run(tmp_path, "latest", no_target, SystemClock())
+    clock = carried("succeeded")
+    assert watch_run(tmp_path, "latest", no_target, clock)
     assert capsys.readouterr().out.splitlines() == [
         "live",
-        "✓ resolve-champion 1.0 s  none yet",
+        "✓ resolve-champion 1.0 s",
         "▸ build-dataset",
         "    reading rows",
         "✓ build-dataset 2.0 s",
@@ -78,20 +101,20 @@ def test_a_run_is_watched_to_its_end(
 
 
 def test_a_run_that_fails_says_so(
-    carried: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    carried: Callable[[str], InStep], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    carried("failed")
-    assert not watch_run(tmp_path, "live", no_target, SystemClock())
+    clock = carried("failed")
+    assert not watch_run(tmp_path, "live", no_target, clock)
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == "✗ gate-model 0.5 s"
     assert said.err == "tunelane: gate-model: No verdict\n"
 
 
 def test_a_run_that_is_killed_ends_the_watch(
-    carried: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    carried: Callable[[str], InStep], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    carried("killed")
-    assert not watch_run(tmp_path, "live", no_target, SystemClock())
+    clock = carried("killed")
+    assert not watch_run(tmp_path, "live", no_target, clock)
     said = capsys.readouterr()
     assert said.out.splitlines()[-1].startswith("✗ build-dataset")
     assert "✗ gate-model" not in said.out, "what never started did not fail"

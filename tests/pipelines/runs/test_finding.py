@@ -49,10 +49,18 @@ def test_a_whole_id_counts_before_the_beginning_of_another(root: Path) -> None:
     assert find_run(root, _IDS[0]).run_id == _IDS[0]
 
 
-@pytest.mark.parametrize("name", ["train", "22", ""])
+@pytest.mark.parametrize("name", ["train", "22"])
 def test_a_name_of_several_runs_is_refused(name: str, root: Path) -> None:
     with pytest.raises(InputError, match=r"[23] runs are called .*: .*bb22.* Type more\."):
         find_run(root, name)
+
+
+@pytest.mark.parametrize("runs", [0, 1, 2])
+def test_an_empty_name_is_refused_however_many_runs_there_are(runs: int, tmp_path: Path) -> None:
+    for run_id in _IDS[:runs]:
+        add_run(tmp_path, run_id)
+    with pytest.raises(InputError, match=r"^The run's id is empty\. Pass one, its beginning or end, or latest\.$"):
+        find_run(tmp_path, "")
 
 
 def test_of_many_runs_three_are_named(root: Path) -> None:

@@ -263,6 +263,13 @@ def test_a_journal_that_cannot_be_written_is_the_user_s_to_move(
         Journal(tmp_path).enter(record, "")
 
 
+def test_a_directory_whose_name_is_no_text_is_named_and_leaves_no_row(record: RunRecord, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    with pytest.raises(InputError, match=r"^'/data/caf\\udce9' is not UTF-8, as a journal is\. Rename it"):
+        journal.enter(record, "/data/caf\udce9")
+    assert journal.entries() == []
+
+
 def test_a_row_that_fails_leaves_none(record: RunRecord, tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.enter(record, "")

@@ -96,7 +96,7 @@ _LINES = st.tuples(
 @example("*/30 0 24 4 *", _CHANGES[6], 0)
 @example("0,30 2 30 12 *", _CHANGES[8], 0)
 @example("30 2 * * *", _CHANGES[1], 391)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_is_due_is_what_a_look_at_the_clock_every_minute_finds(
     cron: str, change: tuple[str, datetime], minutes: int
 ) -> None:
@@ -122,7 +122,7 @@ def test_what_is_due_is_what_a_look_at_the_clock_every_minute_finds(
 
 
 @given(cron=_LINES, change=st.sampled_from(_CHANGES), minutes=st.integers(-5000, 5000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_each_time_is_later_than_the_one_before_and_shows_what_the_line_says(
     cron: str, change: tuple[str, datetime], minutes: int
 ) -> None:

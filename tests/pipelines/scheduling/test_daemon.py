@@ -245,6 +245,30 @@ def test_a_journal_that_cannot_be_read_now_is_read_later(bench: Bench, hourly: C
     assert len(bench.machine.starts) == 1
 
 
+def test_a_failure_that_lasts_is_said_once_and_again_when_it_comes_back(
+    bench: Bench, hourly: Callable[..., ScheduleRecord]
+) -> None:
+    bench.store.add(hourly())
+    kept = bench.store.path.read_bytes()
+    for content in (b"no database" * 100, b"no database" * 100, kept, b"no database" * 100):
+        bench.store.path.write_bytes(content)
+        bench.daemon.look()
+    assert ["is no journal of runs" in line for line in bench.said] == [True, True]
+
+
+def test_a_schedule_that_cannot_start_keeps_no_other_from_its_runs(
+    bench: Bench, hourly: Callable[..., ScheduleRecord]
+) -> None:
+    bench.store.add(hourly("broken"))
+    bench.store.add(hourly("nightly"))
+    # Its slots cannot be made.
+    (bench.store.root / "schedules").mkdir()
+    (bench.store.root / "schedules" / "broken").touch()
+    bench.let_pass(timedelta(hours=1))
+    assert [record.started_runs for record in bench.store.records()] == [0, 1]
+    assert any(line.startswith("broken: Cannot write ") for line in bench.said)
+
+
 def test_what_was_paused_or_changed_since_the_daemon_read_it_is_left_alone(
     bench: Bench, hourly: Callable[..., ScheduleRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +295,7 @@ def test_what_was_paused_or_changed_since_the_daemon_read_it_is_left_alone(
     lasts=st.lists(st.integers(1, 45), min_size=1, max_size=4),
     pauses=st.lists(st.integers(0, 120), max_size=3),
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_however_long_runs_last_the_limit_holds_and_no_time_starts_two(
     limit: int,
     catch_up: bool,

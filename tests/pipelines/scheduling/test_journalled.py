@@ -307,7 +307,7 @@ def test_a_schedule_of_this_machine_that_has_started_its_runs_is_not_resumed_but
 
 
 @given(steps=st.lists(st.tuples(_VERBS, _FAULTS, st.sampled_from([0, 0, 2, 11])), max_size=8))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(steps=[("create", ["late 9"], 2), ("continue", [], 11)])
 @example(steps=[("create", ["late 9"], 2), ("delete", [], 2), ("create", [], 11)])
 def test_whatever_fails_the_journal_says_what_the_service_has_or_that_it_is_not_known(

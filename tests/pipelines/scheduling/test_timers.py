@@ -107,7 +107,7 @@ _NIGHTS = [
 
 @pytest.mark.usefixtures("systemd_analyze")
 @given(cron=_LINES | st.just("30 2 * * *"), night=st.sampled_from(_NIGHTS))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @example(cron="30 2 * * *", night=_NIGHTS[1])
 @example(cron="*/20 * * * *", night=_NIGHTS[2])
 def test_what_we_show_of_a_timer_is_what_systemd_counts_also_where_clocks_change(
@@ -198,6 +198,26 @@ def test_where_systemd_does_not_answer_no_unit_is_left(broken_at: str, timed: Sc
     assert has_systemd() == bool(broken_at)
     with pytest.raises(InputError, match="one run at a time"):
         keeper.update(timed, replace_limit(timed, 2))
+
+
+def test_a_home_that_units_cannot_be_written_to_or_removed_from_is_named(
+    timed: ScheduleRecord, home: Path, store: ScheduleStore, clock: Clock
+) -> None:
+    schedules = Schedules(store, SystemdKeeper(store.root), clock)
+    (home / ".config").touch()
+    with pytest.raises(InputError, match=r"Cannot write to .*/systemd/user: .*Pass --with daemon"):
+        schedules.create(timed)
+    assert store.records() == []
+    (home / ".config").unlink()
+    schedules.create(timed)
+    service = SystemdKeeper(store.root).paths(timed)[1]
+    service.unlink()
+    service.mkdir()
+    with pytest.raises(NeedsResume, match=r"Cannot remove .*\.service: .*Remove it by hand\. Go on with"):
+        schedules.delete("nightly")
+    service.rmdir()
+    schedules.carry_on("nightly")
+    assert store.records() == []
 
 
 @pytest.mark.parametrize("broken_at", ["stop", "clean", "restart"])

@@ -103,7 +103,7 @@ def test_the_daemon_starts_a_run_that_says_its_schedule_and_ends_it_on_sigterm(
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        for _ in range(300):
+        for _ in range(600):
             runs = list_runs(store.root)
             if runs and runs[0].state == "running":
                 break
@@ -145,7 +145,7 @@ def test_a_schedule_that_retrains_fires_three_times_and_one_run_goes_on_at_a_tim
             clock.time = clock.time.replace(minute=0)
             daemon.look()
             assert len(processes) == fired
-            for _ in range(300):
+            for _ in range(600):
                 if going_on():
                     break
                 time.sleep(0.1)
