@@ -74,7 +74,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {error.strerror}. Pass the path of a YAML file.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}. Save it as UTF-8.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that is in no calendar, a number that is none
         raise InputError(f"{path}{_place(error)}. Correct the YAML there.") from error
     if content is None:
         return {}
@@ -117,7 +117,7 @@ def _function(pipeline: Any) -> Any:
     return pipeline
 
 
-def _place(error: yaml.YAMLError) -> str:
+def _place(error: yaml.YAMLError | ValueError) -> str:
     """`:line: what is wrong`, as far as the parser says."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f":{error.problem_mark.line + 1}: {error.problem}"

@@ -247,6 +247,7 @@ def test_a_registry_that_may_not_be_read_from_here_is_a_warning(bench: Bench, se
         ("folder", "ok"),
         ("folder/", "ok"),
         ("folder/*.csv", "ok"),
+        ("", "ok"),
         ("rows", "problem"),
         ("fold", "problem"),
         ("other/*.csv", "problem"),
@@ -328,6 +329,12 @@ def test_training_needs_a_quota_of_its_gpus_in_the_region(
     check = {check.name: check for check in check_targets(changed, "vertex")}["training machine"]
     assert check.level == level
     assert level == "ok" or "Ask for more: https://console.cloud.google.com/iam-admin/quotas" in check.advice
+
+
+def test_a_disk_that_the_machine_does_not_boot_from_keeps_no_other_check_back(found: Found) -> None:
+    checks = found(boot_disk_type="pd-standard")
+    assert "training machine" not in checks, "the settings' own check names it"
+    assert {check.level for check in checks.values()} == {"ok", "info"}
 
 
 def test_without_a_target_only_the_form_is_looked_at(bench: Bench, settings: Settings) -> None:

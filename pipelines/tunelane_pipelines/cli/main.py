@@ -2,7 +2,10 @@
 
 import io
 import logging
+import os
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -27,6 +30,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"tunelane {version('tunelane')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """What goes before a command."""
+
+
 app.command("run")(run_command)
 app.command("submit")(submit_command)
 app.add_typer(runs_app, name="runs")
@@ -43,6 +65,7 @@ app.command("doctor")(doctor_command)
 
 def main() -> None:
     """The entry point: whatever is wrong is one line on stderr and an exit code, never a traceback."""
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show a tick must not end a run.
         sys.stdout.reconfigure(errors="replace")
@@ -63,5 +86,19 @@ def main() -> None:
         # Many a message quotes a URI that was passed.
         typer.echo(f"tunelane: {mask(str(error))}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # Directories that may not be entered, names that are too long, full disks: no command looks for each of them.
+        if error.strerror is None:  # a library's own error
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"tunelane: {mask(place)}{error.strerror}. Check the path, who may use it, and the disk.", err=True)
+        sys.exit(1)
     # typer gives the code of an Exit, 130 after a Ctrl-C, or what the command returned: nothing.
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Put the null device where standard input, output or error is closed (`>&-`); Python has None there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - to the end of the process

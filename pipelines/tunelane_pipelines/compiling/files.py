@@ -45,14 +45,14 @@ def compile_files(
     if target:
         check_target(target)
     references = read_lane_images(images) if images is not None else {}
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output} is a file. Pass a directory to --output.")
     pipelines = [pipeline] if pipeline else sorted(MODULE_BY_PIPELINE)
     targets = [target] if target else TARGETS
     content_by_path = dict(
         _compiled(pipelines, targets, references, training or Training(), kubeflow or KubeflowSettings())
     )
     try:
+        if output.exists() and not output.is_dir():
+            raise InputError(f"{output} is a file. Pass a directory to --output.")
         for path, content in content_by_path.items():
             write_atomically(output / path, content)
     except OSError as error:

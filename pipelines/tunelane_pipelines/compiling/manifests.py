@@ -58,22 +58,36 @@ def _config(executor: Any, timeout_s: int, settings: KubeflowSettings) -> dict[s
         for key, value in settings.gpu_node_selector.items():
             kubernetes.add_node_selector(task, key, value)
         for taint in settings.gpu_tolerations:
-            kubernetes.add_toleration(task, **_toleration(taint))
+            kubernetes.add_toleration(task, **read_toleration(taint))
     if settings.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(settings.image_pull_secrets))
     for variable, place in settings.secret_environment.items():
-        secret = _matched(_SECRET, place, "secret_environment", "SECRET/KEY")
+        secret = read_secret(place)
         kubernetes.use_secret_as_env(task, secret["name"], {secret["key"]: variable})
     for path, claim in settings.volumes.items():
         kubernetes.mount_pvc(task, claim, path)
     return dict(task.platform_config["kubernetes"])
 
 
-def _toleration(taint: str) -> dict[str, str]:
+def read_toleration(taint: str) -> dict[str, str]:
+    """Give the toleration of a taint as it is written in `gpu_tolerations`.
+
+    Raises:
+        InputError: it is not of its form.
+    """
     parts = _matched(_TAINT, taint, "gpu_tolerations", "KEY:EFFECT or KEY=VALUE:EFFECT")
     if parts["value"] is None:
         return {"key": parts["key"], "operator": "Exists", "effect": parts["effect"]}
     return {"key": parts["key"], "operator": "Equal", "value": parts["value"], "effect": parts["effect"]}
+
+
+def read_secret(place: str) -> dict[str, str]:
+    """Give the name of a Secret and its key as they are written in `secret_environment`.
+
+    Raises:
+        InputError: they are not of their form.
+    """
+    return _matched(_SECRET, place, "secret_environment", "SECRET/KEY")
 
 
 def _matched(form: re.Pattern[str], value: str, setting: str, words: str) -> dict[str, Any]:

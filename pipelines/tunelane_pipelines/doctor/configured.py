@@ -11,7 +11,7 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 from tunelane_components.deploy.open import open_deployer
 from tunelane_components.registry.open import open_registry
 from tunelane_components.secrets import is_secret_version
-from tunelane_pipelines.compiling.resources import chosen_training
+from tunelane_pipelines.compiling.resources import VERTEX, chosen_training, resources_of
 from tunelane_pipelines.doctor.check import Check
 from tunelane_pipelines.doctor.images import references
 from tunelane_pipelines.doctor.places import what_is_there
@@ -36,7 +36,7 @@ def check_settings(root: Path | None, profile: Path | None) -> tuple[Settings | 
     try:
         settings = load_settings(profile, root=root)
     except TunelaneError as error:
-        return None, [Check("settings", "problem", str(error), "Correct it; no other command works until then.")]
+        return None, [Check("settings", "problem", mask(str(error)), "Correct it; no other command works until then.")]
     sources = setting_sources(settings, root=root, profile=profile)
     checks = [_check_value(settings, name, source) for name, source in sources.items()]
     return settings, [*checks, *_misspelt()]
@@ -90,7 +90,7 @@ def _check_value(settings: Settings, name: str, source: str) -> Check:
         elif name == "images":
             references(settings)
         elif name == "gpu":
-            chosen_training(settings.gpu, settings.gcp)
+            resources_of("train_lora", VERTEX, chosen_training(settings.gpu, settings.gcp))
     except InputError as error:
         return Check(name, "problem", f"{value} ({source})", mask(str(error)))
     return Check(name, "ok", f"{value.removeprefix(LOCAL)} ({source})")

@@ -9,6 +9,7 @@ from tunelane_components.etl.taxonomy import load_taxonomy
 from tunelane_components.storage import local_path
 from tunelane_pipelines.defaults import PARAMETER_BY_SETTING
 from tunelane_pipelines.doctor.check import Check, gigabytes
+from tunelane_pipelines.doctor.hardware import nearest_existing
 from tunelane_pipelines.nearest import no_such
 from tunelane_pipelines.runs.masking import mask
 from tunelane_pipelines.samples import SAMPLES
@@ -102,7 +103,7 @@ def _sources(value: str, source_format: str) -> str:
 
 def _require_base_model(value: str, path: Path) -> None:
     """Refuse a path that is not there; whether a hub has a model of some id cannot be told from here."""
-    if value.startswith(("/", ".", "~", "file:")) and not path.exists():
+    if value.startswith(("/", ".", "~", "file:")) and nearest_existing(path) != path:
         raise InputError("No such directory. Set base_model to a sample, a path, a gs:// URI or a hub id.")
 
 

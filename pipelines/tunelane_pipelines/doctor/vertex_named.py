@@ -75,8 +75,8 @@ def _require_objects(clients: Clients, uri: str) -> None:
                     bucket, prefix=prefix, max_results=1, retry=None, timeout=CALL_TIMEOUT_S
                 )
             ]
-        # A name that only begins so is another object: rows.csv.bak.
-        if names and (prefix != path or names[0] == path or path.endswith("/")):
+        # A name that only begins so is another object: rows.csv.bak. Without a path it is the whole bucket.
+        if names and (prefix != path or names[0] == path or path.endswith("/") or not path):
             return
     raise NoSuchResource(f"There is nothing at {uri}. Copy it there (gcloud storage cp), or correct the setting.")
 
@@ -125,9 +125,9 @@ def _check_gpus(clients: Clients, settings: Settings) -> Iterator[Check]:
     """Whether the project may have the GPUs that training is given, in the runs' region."""
     try:
         training = chosen_training(settings.gpu, settings.gcp)
+        resources = resources_of("train_lora", VERTEX, training)
     except InputError:  # said with the settings
         return
-    resources = resources_of("train_lora", VERTEX, training)
     found = _machine(resources, training.replicas)
     quota = _QUOTA_BY_ACCELERATOR.get(resources.machine.accelerator)
     if quota is None:

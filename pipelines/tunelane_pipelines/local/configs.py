@@ -16,10 +16,13 @@ def config_path(config: str) -> Path:
     """A run config by path, or by the name of one that is shipped.
 
     Raises:
-        InputError: there is neither; names the shipped ones.
+        InputError: there is neither; names the shipped ones. Or a directory above it may not be entered.
     """
-    if Path(config).is_file():
-        return Path(config)
+    try:
+        if Path(config).is_file():
+            return Path(config)
+    except OSError as error:
+        raise InputError(f"{config}: {error.strerror}. Pass the path of a YAML file.") from error
     if config in shipped_configs():
         return _SHIPPED / f"{config}.yaml"
     names = ", ".join(shipped_configs())

@@ -21,6 +21,7 @@ from tunelane_pipelines.parameters import check_parameters, parse_assignments, r
 from tunelane_pipelines.samples import resolve
 from tunelane_pipelines.settings import Settings
 from tunelane_serving.errors import InputError
+from tunelane_serving.files import home_expanded
 
 _PATH_PARAMETERS = ("data", "test_data", "taxonomy", "checkpoint", "base_model")
 _DATA_PARAMETERS = ("data", "test_data")
@@ -55,7 +56,7 @@ def local_parameters(pipeline: str, *, config: str, assignments: list[str], sett
         if parameters.get(name) and not (is_transformed and name in _DATA_PARAMETERS):
             parameters[name] = _located(name, resolve(parameters[name]))
     if parameters.get("upload_root") and "://" not in parameters["upload_root"]:
-        parameters["upload_root"] = str(Path(parameters["upload_root"]).expanduser().absolute())
+        parameters["upload_root"] = str(home_expanded(Path(parameters["upload_root"])).absolute())
     return parameters
 
 
@@ -91,9 +92,13 @@ def _located(name: str, value: str) -> str:
     """`value` as an absolute path where it is local; hub ids and URIs as they are."""
     if "://" in value:
         return value
-    path = Path(value).expanduser()
+    path = home_expanded(Path(value))
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise InputError(f"{error.strerror}: {value}. Pass --set {name}=PATH or a gs:// URI that exists.") from error
     # Whether a pattern finds anything is for the task to say.
-    if path.exists() or (name in _DATA_PARAMETERS and glob.has_magic(str(path))):
+    if is_there or (name in _DATA_PARAMETERS and glob.has_magic(str(path))):
         return str(path.absolute())
     if name == "base_model" and is_hub_id(value):
         return value

@@ -12,7 +12,7 @@ from tunelane_pipelines.samples.sample import Origin, Sample
 from tunelane_pipelines.samples.sentiment import SENTIMENT
 from tunelane_serving.contract import read, write
 from tunelane_serving.errors import ContractError, InputError
-from tunelane_serving.files import directory_written_atomically, locked
+from tunelane_serving.files import directory_written_atomically, home_expanded, locked
 
 SAMPLES: dict[str, Sample] = {sample.name: sample for sample in (SENTIMENT, MINILM)}
 """Every sample by name."""
@@ -31,7 +31,7 @@ def sample_directory(name: str) -> Path:
     """
     given = os.environ.get("TUNELANE_CACHE_DIR")
     cache = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "tunelane"
-    return cache.expanduser().absolute() / "samples" / name
+    return home_expanded(cache).absolute() / "samples" / name
 
 
 def is_fetched(name: str) -> bool:

@@ -105,7 +105,7 @@ class KubeflowSettings(Section):
     """Secrets of the namespace that images are pulled with."""
 
     secret_environment: dict[str, str] = Field(default_factory=dict)
-    """Environment variables of every task from Secrets of the namespace: VARIABLE: SECRET/KEY."""
+    """Environment variables of every task from Secrets of the namespace: VARIABLE: SECRET/KEY (in .env as JSON)."""
 
     volumes: dict[str, str] = Field(default_factory=dict)
     """Persistent volume claims of every task: MOUNT PATH: CLAIM."""

@@ -25,6 +25,7 @@ from tunelane_pipelines.settings.sections import (
 )
 from tunelane_pipelines.settings.variables import DOTENV, NESTED, PREFIX, named_variables
 from tunelane_serving.errors import InputError
+from tunelane_serving.files import home_expanded
 
 LOCAL = "local:"
 """Scheme of a deployment on this machine: `local:DIRECTORY`."""
@@ -94,7 +95,7 @@ class Settings(BaseSettings):
     @field_validator("root")
     @classmethod
     def _absolute(cls, root: Path) -> Path:
-        return root.expanduser().absolute()
+        return home_expanded(root).absolute()
 
     @field_validator("registry_uri")
     @classmethod
@@ -150,11 +151,15 @@ def profile_path(profile: Path) -> Path:
     Raises:
         InputError: a bare name that no file has; names the nearest.
     """
-    if profile.is_file() or profile.suffix or len(profile.parts) > 1:
+    if profile.suffix or len(profile.parts) > 1:
         return profile
     path = PROFILES / f"{profile}.yaml"
-    if path.is_file():
-        return path
+    try:
+        found = next((place for place in (profile, path) if place.is_file()), None)
+    except OSError as error:
+        raise InputError(f"{profile}: {error.strerror}. Pass the path of a YAML file.") from error
+    if found is not None:
+        return found
     known = sorted(found.stem for found in PROFILES.glob("*.yaml"))
     if not known:
         raise InputError(f"No profile {str(profile)!r}: there is no {path}. Make it, or pass the path of a YAML file.")

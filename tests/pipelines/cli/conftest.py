@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,14 @@ def registry(place: Path, made_database: Path) -> MlflowRegistry:
     database.parent.mkdir(parents=True)
     shutil.copyfile(made_database, database)
     return MlflowRegistry(database)
+
+
+@pytest.fixture
+def silent_storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have a server in the place of Cloud Storage that takes every connection and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.getsockname()[1]}")
+        yield
 
 
 @pytest.fixture

@@ -45,14 +45,21 @@ def compile_(place: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-def test_everything_for_both_targets_is_written_with_less_than_five_seconds_of_computing(
+def _computed_s() -> float:
+    """Processor time of the processes that this one has waited for; what others do meanwhile does not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_everything_for_both_targets_is_written_with_not_much_more_computing_than_the_imports_take(
     compile_: Callable[..., subprocess.CompletedProcess[str]], place: Path
 ) -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began_s = _computed_s()
+    subprocess.run([sys.executable, "-c", "import kfp.compiler, google_cloud_pipeline_components"], check=True)
+    imported_s = _computed_s()
     finished = compile_("--output", "out")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # What others do on this machine meanwhile counts in neither.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
+    # About twice as much where this was written. The machine's own speed is in both.
+    assert _computed_s() - imported_s < 6 * (imported_s - began_s)
     assert finished.returncode == 0, finished.stderr
     lines = finished.stdout.splitlines()
     assert lines[:7] == [
@@ -153,6 +160,7 @@ def test_a_slip_is_one_line_and_nothing_is_written(
         ([], "Missing option '--output'"),
         (["--output", "good.json"], "good.json is a file. Pass a directory to --output."),
         (["--output", "good.json/out"], "Cannot write to good.json/out: Not a directory. Pass another directory"),
+        (["--output", "x" * 300], "File name too long. Pass another directory to --output."),
         (["--output", "/proc/nowhere"], "Cannot write to /proc/nowhere: No such file or directory. Pass another"),
     ],
     ids=" ".join,

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,11 @@ def test_every_command_explains_itself(command: list[str], words: list[str], tmp
     assert finished.returncode == 0
     assert finished.stdout.startswith(" ".join(["Usage: tunelane", *command]))
     assert all(word in finished.stdout for word in words)
+
+
+def test_the_version_is_that_of_the_installed_package(tmp_path: Path) -> None:
+    finished = _tunelane("--version", cwd=tmp_path)
+    assert (finished.returncode, finished.stdout) == (0, f"tunelane {version('tunelane')}\n")
 
 
 @pytest.mark.parametrize("command", [[], ["samples"], ["runs"]], ids=str)
@@ -97,6 +103,31 @@ def test_the_exit_code_of_a_run_says_how_it_ended(
     assert _main(monkeypatch, "run", "train-classifier", *options) == code
     expected = f"tunelane: {outcome}\n" if isinstance(outcome, TunelaneError) else ""
     assert capsys.readouterr().err == expected
+
+
+def test_what_the_system_refuses_is_one_line_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _main(monkeypatch, "predict", "a text", "--package", "x" * 300) == 1
+    said = f"tunelane: {'x' * 300}: File name too long. Check the path, who may use it, and the disk.\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])
+def test_a_command_whose_output_is_closed_does_its_work(closed: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"row {row},{'ab'[row % 2]}\n" for row in range(90)))
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *_COMMAND, "data", "build", "rows.csv"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
+    assert (tmp_path / "dataset" / "train.jsonl").is_file()
+
+
+def test_a_disk_that_is_full_for_the_output_is_one_line(tmp_path: Path) -> None:
+    command = ["sh", "-c", 'exec "$@" >/dev/full', "sh", *_COMMAND, "samples", "list"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert finished.returncode == 1
+    assert finished.stderr == "tunelane: No space left on device. Check the path, who may use it, and the disk.\n"
 
 
 _HELP = """

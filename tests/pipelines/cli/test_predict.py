@@ -102,6 +102,14 @@ def test_on_a_terminal_the_answer_is_for_people(deployed: Path, place: Path, no_
 
 
 @pytest.mark.usefixtures("deployed")
+def test_on_a_narrow_terminal_labels_and_scores_are_whole(place: Path) -> None:
+    said = _on_a_terminal(["predict", "a good film"], place, NO_COLOR="1", COLUMNS="30")
+    lines = re.sub(r"\x1b\[[\d;]*m", "", said).splitlines()
+    assert re.fullmatch(r"positive █+\S? +0\.8\d\d", lines[1].rstrip())
+    assert re.fullmatch(r"negative █+\S? +0\.1\d\d", lines[2].rstrip())
+
+
+@pytest.mark.usefixtures("deployed")
 def test_several_answers_on_a_terminal_fit_its_width(place: Path) -> None:
     (place / "texts.txt").write_text(f"bad [red]{' so' * 90}\nlove it\n")
     said = _on_a_terminal(["predict", "--file", "texts.txt"], place, NO_COLOR="1")
@@ -111,7 +119,7 @@ def test_several_answers_on_a_terminal_fit_its_width(place: Path) -> None:
 
 
 def _on_a_terminal(arguments: list[str], place: Path, **environment: str) -> str:
-    """Run the command with a terminal of 80 columns as its stdout; gives what was written there."""
+    """Run the command with a terminal of 80 columns, unless it is said, as its stdout; gives what was written there."""
     parent, child = pty.openpty()
     names = ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE")
     clean = {name: value for name, value in os.environ.items() if name not in names}
@@ -154,6 +162,7 @@ _FILES: dict[str, bytes] = {
         (["good", "--file", "rows.csv"], "Pass a text or --file, not both"),
         ([""], "The text is empty. Pass one"),
         ([" \n"], "The text is empty"),
+        (["caf\udce9"], "The text is not UTF-8. Let the terminal send UTF-8, or pass --file FILE"),
         (["-"], "Standard input holds no text. Pipe in one text a line"),
         (["--file", "nowhere.txt"], "Cannot read nowhere.txt: No such file or directory"),
         (["--file", "folder"], "folder is a directory. Pass one file: .txt, .csv"),

@@ -154,6 +154,20 @@ def test_a_slip_is_one_line_and_leaves_nothing(
     assert store.records() == []
 
 
+def test_a_directory_whose_name_is_no_text_is_refused_in_one_line(
+    create: Here, store: ScheduleStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = place / "caf\udce9"
+    odd.mkdir()
+    (odd / "checkpoint").mkdir()
+    (odd / "good.csv").write_text(_ROWS)
+    monkeypatch.chdir(odd)
+    code, _, complaint = create("--root", str(store.root))
+    assert (code, complaint.count("\n")) == (2, 1)
+    assert "is not UTF-8, as a journal is. Rename it" in complaint
+    assert store.records() == []
+
+
 def test_a_name_is_given_once(create: Here, store: ScheduleStore) -> None:
     create()
     code, _, complaint = create()

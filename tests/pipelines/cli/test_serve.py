@@ -71,6 +71,9 @@ def test_without_a_champion_it_says_how_to_get_one(refused: Callable[..., str], 
     assert "No champion of 'tickets' yet." in message
     assert "tunelane run train-classifier --set model_name=tickets --set data=FILE" in message
     assert list(place.iterdir()) == []
+    # What is advised makes a champion where this command looks for one.
+    message = refused("serve", "--model", "tickets", "--root", "my root")
+    assert message.endswith("--set model_name=tickets --set data=FILE --root 'my root'\n")
 
 
 def test_without_the_champion_asked_for_it_names_those_there_are(

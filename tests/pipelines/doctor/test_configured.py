@@ -55,6 +55,20 @@ def test_a_value_that_cannot_be_used_is_a_problem(
     assert "secret" not in check.found + check.advice
 
 
+def test_a_disk_that_the_machine_of_the_gpu_does_not_boot_from_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNELANE_GCP__BOOT_DISK_TYPE", "pd-standard")
+    assert _checks()["gpu"].advice == "g2-standard-8 does not boot from pd-standard. Set gcp.boot_disk_type to pd-ssd."
+    monkeypatch.setenv("TUNELANE_GPU", "a100")
+    assert _checks()["gpu"].level == "ok"
+
+
+def test_no_password_of_settings_that_cannot_be_read_is_shown(place: Path) -> None:
+    (place / "profile.yaml").write_text("registry_uri: ['postgresql://ann:s3cret@db/mlflow']\n")
+    settings, (check,) = check_settings(None, Path("profile.yaml"))
+    assert settings is None
+    assert "postgresql://ann:***@db/mlflow" in check.found
+
+
 def test_a_variable_that_is_no_setting_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TUNELANE_ROOOT", "TUNELANE_CACHE_DIR", "TUNELANE_DEPLOYMENT", "TUNELANE_SOMETHING_ELSE"):
         monkeypatch.setenv(name, "x")

@@ -1,11 +1,13 @@
 """Roots that cannot be used, and registries that do not lie here."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tunelane_pipelines.doctor import lane
 from tunelane_pipelines.doctor.hardware import check_disk, nearest_existing
 from tunelane_pipelines.doctor.lane import check_models, check_root
 from tunelane_pipelines.settings import load_settings
@@ -40,6 +42,19 @@ def test_a_root_whose_name_is_too_long_is_a_problem_and_no_traceback(place: Path
     assert check.level == "problem"
     assert "File name too long" in check.found
     assert next(check_disk(root)).level in ("ok", "problem")
+
+
+# A task of a run waits for two minutes.
+@pytest.mark.timeout(110, func_only=True)
+def test_a_registry_that_never_answers_is_a_problem_before_a_person_loses_patience(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lane, "PERSON_PATIENCE_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        (check,) = check_models(load_settings(registry_uri="gs://bucket/registry"), is_asked=True)
+    assert (check.level, check.found) == ("problem", "cannot be read")
+    assert "does not answer as it should" in check.advice
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket/registry", "projects/p/secrets/s/versions/1"])

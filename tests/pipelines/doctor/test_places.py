@@ -54,6 +54,8 @@ def test_what_lies_here_is_said(setting: str, value: str, found: str, place: Pat
         ("data.taxonomy", "nowhere.yaml", "No such file or directory"),
         ("data.taxonomy", "broken.yaml", "broken.yaml"),
         ("model.base_model", "./nowhere", "No such directory"),
+        ("model.base_model", f"./{'x' * 300}", "No such directory"),
+        ("model.base_model", "~no-such-user/x", "this home directory is not known"),
     ],
 )
 def test_what_is_not_here_or_cannot_be_used_is_a_problem(setting: str, value: str, words: str, place: Path) -> None:

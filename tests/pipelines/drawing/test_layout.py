@@ -20,7 +20,7 @@ def check(any_dag: st.SearchStrategy[Dag]) -> Any:
     """Run a check on many DAGs."""
 
     def run(on: Any) -> None:
-        settings(max_examples=120, deadline=None, derandomize=True)(given(any_dag)(on))()
+        settings(max_examples=120, derandomize=True)(given(any_dag)(on))()
 
     return run
 

@@ -40,14 +40,18 @@ class Blocked:
         """The processes that were started as `python -m MODULE`."""
         return [pid for pid, words in self.alive().items() if words.startswith(f"{sys.executable} -m {module} ")]
 
-    def gone(self, within_s: float) -> bool:
-        """Whether no process of the run is left, at the latest after that time."""
-        deadline_s = time.monotonic() + within_s
+    def gone(self) -> bool:
+        """Whether no process of the run is left; the kernel may take a moment to end those that were killed."""
+        deadline_s = time.monotonic() + 60
         while self.alive():
             if time.monotonic() > deadline_s:
                 return False
             time.sleep(0.05)
         return True
+
+    def ended(self) -> int:
+        """Wait for the command; gives its exit code."""
+        return self.process.wait(timeout=120)
 
     @property
     def directory(self) -> Path:
@@ -66,11 +70,15 @@ class Blocked:
 
     def wait_for_task(self) -> None:
         """Wait until the task has its input, and waits for its data."""
-        deadline_s = time.monotonic() + 20
-        while not (self.pids_of("kfp.dsl.executor_main") and self._has_input()):
+        deadline_s = time.monotonic() + 120
+        while not self.waits_in_task():
             assert self.process.poll() is None, "the run ended"
             assert time.monotonic() < deadline_s, "waited in vain"
             time.sleep(0.05)
+
+    def waits_in_task(self) -> bool:
+        """Whether the task has its input, and waits for its data."""
+        return bool(self.pids_of("kfp.dsl.executor_main")) and self._has_input()
 
     def _has_input(self) -> bool:
         said = (self.directory / LOG).read_text().rpartition("Executing task")[2]

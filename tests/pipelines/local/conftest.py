@@ -5,6 +5,7 @@ import signal
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ def start_blocked(tmp_path: Path) -> Iterator[Callable[..., Blocked]]:
     yield start
     for run in started:
         for pid in run.alive():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, signal.SIGKILL)
         run.process.communicate()
 
 

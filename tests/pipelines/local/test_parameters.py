@@ -114,6 +114,8 @@ def test_a_config_is_found_by_its_path_or_by_its_name(tmp_path: Path) -> None:
     assert config_path(str(own)) == own
     with pytest.raises(InputError, match=r"No such config: mine\. .* shipped ones: sentiment"):
         config_path("mine")
+    with pytest.raises(InputError, match=r"x{300}: File name too long\. Pass the path of a YAML file\."):
+        config_path("x" * 300)
 
 
 @pytest.mark.parametrize("config", sorted(_CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -128,6 +130,14 @@ def test_a_file_that_is_not_there_is_named_with_its_parameter(pipeline: str, set
     assignments = ("data=gone.csv", "checkpoint=encoder") if pipeline == "convert" else ("data=gone.csv",)
     with pytest.raises(InputError, match=r"No such file or directory: gone\.csv\. Pass --set data="):
         _parameters(settings, *assignments, pipeline=pipeline)
+
+
+@pytest.mark.parametrize("name", ["data", "taxonomy", "base_model"])
+def test_a_path_that_cannot_be_looked_at_is_named_with_its_parameter(name: str, settings: Settings) -> None:
+    with pytest.raises(InputError, match=rf"File name too long: x{{300}}\. Pass --set {name}="):
+        _parameters(settings, f"{name}={'x' * 300}")
+    with pytest.raises(InputError, match=r"~no-such-user/x: this home directory is not known"):
+        _parameters(settings, f"{name}=~no-such-user/x")
 
 
 def test_bytes_that_are_no_text_are_refused(settings: Settings) -> None:

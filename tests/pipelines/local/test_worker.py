@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunelane_pipelines.local.worker import TaskEvent, read_parameters, task_event, write_parameters
+from tunelane_pipelines.runs.record import PARAMETERS
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_when_the_parent_s_pipe_closes_the_whole_group_ends() -> None:
         assert worker.stdout.readline() == b"ready\n"
         _wait_until(lambda: len(_group(worker.pid)) == 3)
         worker.stdin.close()
-        assert worker.wait(timeout=5) == -signal.SIGKILL
+        assert worker.wait(timeout=60) == -signal.SIGKILL
         _wait_until(lambda: not _group(worker.pid))
     finally:
         if _group(worker.pid):
@@ -96,13 +97,15 @@ def test_when_the_parent_s_pipe_closes_the_whole_group_ends() -> None:
 
 
 def test_a_worker_that_nobody_holds_ends_itself(tmp_path: Path) -> None:
+    # It waits for its parameters for ever, so that nothing else ends it before.
+    os.mkfifo(tmp_path / PARAMETERS)
     finished = subprocess.run(
         [sys.executable, "-m", "tunelane_pipelines.local.worker", "convert", str(tmp_path)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
         start_new_session=True,
-        timeout=30,
+        timeout=120,
     )
     assert finished.returncode == -signal.SIGKILL
 
@@ -127,7 +130,7 @@ def _group(group: int) -> list[int]:
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 5
+    deadline_s = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline_s, "waited in vain"
         time.sleep(0.02)

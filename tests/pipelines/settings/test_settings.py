@@ -72,6 +72,12 @@ def test_a_home_directory_is_expanded(monkeypatch, directory):
     assert load_settings().root == directory / "lane"
 
 
+def test_a_home_directory_that_nobody_has_is_named(monkeypatch):
+    monkeypatch.setenv("TUNELANE_ROOT", "~no-such-user/lane")
+    with pytest.raises(InputError, match=r"~no-such-user/lane: this home directory is not known\. Write"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -90,6 +96,7 @@ def test_a_home_directory_is_expanded(monkeypatch, directory):
         ("root:\n", ["root", "None"]),
         ("- root\n", ["not a mapping"]),
         ("root: [\n", [":2:"]),
+        ("root: 2026-13-45\n", ["month must be in 1..12", "Correct the YAML there."]),
     ],
 )
 def test_a_broken_profile_is_named_with_what_is_wrong(content, words, directory):
@@ -177,6 +184,11 @@ def test_a_profile_goes_by_its_name_in_profiles(directory, monkeypatch):
         load_settings(Path("prd"))
     (directory / "prod").write_text("gcp: {project: here}\n")
     assert load_settings(Path("prod")).gcp.project == "here", "a file of that very name comes first"
+
+
+def test_a_profile_whose_name_is_too_long_is_named():
+    with pytest.raises(InputError, match=r"x{300}: File name too long\. Pass the path of a YAML file\."):
+        load_settings(Path("x" * 300))
 
 
 def test_without_profiles_a_name_says_where_one_would_lie():
