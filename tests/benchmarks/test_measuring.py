@@ -18,7 +18,7 @@ def _measured(program: str, directory: Path, limit_bytes: int = PLENTY) -> Measu
 
 
 def test_memory_of_a_grandchild_counts(tmp_path: Path) -> None:
-    idle = _measured("import time; time.sleep(0.5)", tmp_path / "idle")
+    idle = _measured("import time; time.sleep(2)", tmp_path / "idle")
     # Held for long: a machine that has more to do looks at it seldom.
     full = _measured("import time; held = b'x' * 200_000_000; time.sleep(3)", tmp_path / "full")
     assert full.outcome == idle.outcome == "done"
@@ -32,7 +32,7 @@ def test_pages_of_mapped_files_are_counted_apart(tmp_path: Path) -> None:
         with open({str(tmp_path / "mapped")!r}, "rb") as stream:
             held = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
             held.find(b"y")
-            time.sleep(0.5)"""
+            time.sleep(2)"""
     measured = _measured(program, tmp_path / "work")
     assert measured.peak_mapped_bytes > 100 * MB
     assert measured.peak_memory_bytes < 60 * MB
@@ -51,7 +51,7 @@ def test_what_was_removed_again_counts_for_the_peak_of_the_disk(tmp_path: Path) 
         with tempfile.NamedTemporaryFile() as stream:
             stream.write(os.urandom(20_000_000))
             stream.flush()
-            time.sleep(0.5)"""
+            time.sleep(2)"""
     measured = _measured(program, tmp_path)
     assert measured.peak_disk_bytes == pytest.approx(20 * MB, rel=0.05)
     assert measured.left_disk_bytes < MB
@@ -62,9 +62,10 @@ def test_whoever_takes_too_much_is_ended_with_all_its_processes(tmp_path: Path) 
     measured = _measured(program, tmp_path, limit_bytes=100 * MB)
     assert measured.outcome == "out of memory"
     assert measured.wall_s < 30
-    time.sleep(0.1)
-    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert program not in processes
+    end_s = time.monotonic() + 20
+    # The kernel takes a moment to give 200 MB back.
+    while program in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout:
+        assert time.monotonic() < end_s, "it outlived its limit"
 
 
 def test_a_failure_is_told_and_what_it_said_is_kept(tmp_path: Path) -> None:

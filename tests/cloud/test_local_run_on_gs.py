@@ -39,6 +39,11 @@ class Place:
         self._profile = root.with_name("profile.yaml")
         self._profile.write_text(json.dumps({"registry_uri": self.registry_uri, "deployment_uri": self.deployment_uri}))
 
+    @property
+    def options(self) -> str:
+        """What leads a command to it that runs where `tunelane` does."""
+        return f"--root {self.root.name} --profile {self._profile.name}"
+
     def tunelane(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command line in a process of its own; the environment leads it to the fakes."""
         place = ["--root", str(self.root), "--profile", str(self._profile)]
@@ -189,9 +194,8 @@ def test_the_commands_about_models_work_on_a_registry_and_a_deployment_in_a_buck
     place: Place, tiny_package: Callable[..., Path], tmp_path: Path
 ) -> None:
     listed = place.tunelane("models", "list")
-    assert (listed.returncode, listed.stdout) == (
-        0, f"No models in {place.registry_uri} yet. Run: tunelane run train-classifier --set data=FILE\n",
-    )  # fmt: skip
+    run = f"tunelane run train-classifier --set data=FILE {place.options}"
+    assert (listed.returncode, listed.stdout) == (0, f"No models in {place.registry_uri} yet. Run: {run}\n")
     registry, deployer = open_registry(place.registry_uri), open_deployer(place.deployment_uri)
     versions = []
     for number in range(2):

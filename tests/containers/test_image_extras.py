@@ -53,7 +53,7 @@ if asked["components"]:
     os.environ["_KFP_RUNTIME"] = "true"
     import kfp.dsl.executor_main
     from kfp.dsl import utils
-    folder = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
     for name, source in asked["components"].items():
         (folder / f"ephemeral_{name}.py").write_text(source, encoding="utf-8")
         module = utils.load_module(module_name=f"ephemeral_{name}", module_directory=str(folder))

@@ -31,8 +31,12 @@ from tunelane_serving.package import package_digest, read_manifest, seal, verify
 @contextmanager
 def served(deployment: Path) -> Iterator[httpx.Client]:
     """The real server following `deployment`, on a free port."""
+    home = deployment.parents[1] / "server"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tunelane_serving.server", "--deployment", str(deployment), "--port", "0"],
+        [
+            *(sys.executable, "-m", "tunelane_serving.server", "--deployment", str(deployment)),
+            *("--home", str(home), "--port", "0"),
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -43,7 +47,7 @@ def served(deployment: Path) -> Iterator[httpx.Client]:
             yield client
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=30)
 
 
 def test_a_passing_gate_makes_the_trained_package_champion_and_serves_it(promoted: Promoted) -> None:
