@@ -64,5 +64,5 @@ docs: $(INSTALLED) ## Make the tables and pictures of the documentation anew
 benchmark: $(INSTALLED) ## The int8 package against the TF-IDF floor, three seeds on the whole sample
 	$(BIN)/python benchmarks/floor.py
 
-clean: ## Remove what runs and tools left here
+clean: ## Remove what tools and runs left here: the registry and its champions, too
 	rm -rf .tunelane .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

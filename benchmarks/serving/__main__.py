@@ -70,6 +70,9 @@ def main() -> int:
             f"No package to serve below {options.home}. Make one: {MAKES_PACKAGE}. Or pass --package.", file=sys.stderr
         )
         return 2
+    if not (package / "manifest.json").is_file():
+        print(f"{package} is no model package: it has no manifest.json. Pass another with --package.", file=sys.stderr)
+        return 2
     package = package.absolute()
     texts = sample_texts(TEXTS, options.seed)
     graph = RawGraph(package, session_options())
