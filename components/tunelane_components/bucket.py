@@ -40,6 +40,11 @@ class StoredObject:
     md5: str
 
 
+def is_bucket_name(name: str) -> bool:
+    """Whether a bucket can be called so."""
+    return _BUCKET.fullmatch(name) is not None
+
+
 class BucketFolder:
     """The objects below `gs://BUCKET/PATH`, named relative to it.
 
@@ -62,7 +67,7 @@ class BucketFolder:
         bucket, _, path = uri.removeprefix(SCHEME).partition("/")
         parts = path.strip("/").split("/") if path.strip("/") else []
         is_plain = path.isprintable() and not re.search(r"[?#\[\]*]", path)
-        if not uri.startswith(SCHEME) or not _BUCKET.fullmatch(bucket) or {"", ".", ".."} & {*parts} or not is_plain:
+        if not uri.startswith(SCHEME) or not is_bucket_name(bucket) or {"", ".", ".."} & {*parts} or not is_plain:
             raise InputError(f"{uri!r} is not a folder in a bucket. Pass gs://BUCKET/PATH.")
         self.uri = "/".join((f"{SCHEME}{bucket}", *parts))
         self._bucket_name = bucket

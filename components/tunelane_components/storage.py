@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from tunelane_components.bucket import SCHEME, is_bucket_name
 from tunelane_serving.errors import InputError
 from tunelane_serving.files import directory_written_atomically, home_expanded
 
@@ -51,8 +52,12 @@ def filesystem(uri: str, *, what: str) -> tuple[Any, str]:
     """Give the fsspec file system of a remote `uri`, and its path there.
 
     Raises:
-        InputError: the scheme is unknown, or its package is not installed.
+        InputError: the scheme is unknown, or its package is not installed; or no bucket can be called so.
     """
+    bucket = uri.removeprefix(SCHEME).partition("/")[0]
+    if uri.startswith(SCHEME) and not is_bucket_name(bucket):
+        # gcsfs would look for it for minutes.
+        raise InputError(f"Cannot read {what} {uri}: {bucket!r} is no name of a bucket. Pass gs://BUCKET/PATH.")
     # gcsfs' experimental probe of zonal buckets waits minutes without credentials; it is read at import.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     # What gcsfs gives up it logs with a traceback, and raises as well; callers put it into one line.

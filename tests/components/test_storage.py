@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tunelane_components.storage import download, local_copy
+from tunelane_components.storage import download, filesystem, local_copy
 from tunelane_serving.errors import InputError
 
 
@@ -99,6 +99,14 @@ def test_an_unknown_scheme_and_an_empty_uri_say_what_to_pass(tmp_path: Path) -> 
         local_copy("nope://x", tmp_path, what="data")
     with pytest.raises(InputError, match=r"^No checkpoint was given\. Pass --set checkpoint="):
         local_copy(" ", tmp_path, what="checkpoint")
+
+
+@pytest.mark.parametrize(
+    "uri", ["gs://", "gs:///rows.csv", "gs://x/rows.csv", "gs://Upper/rows.csv", "gs://*/rows.csv"]
+)
+def test_what_can_be_no_bucket_is_not_looked_for(uri: str) -> None:
+    with pytest.raises(InputError, match=r"^Cannot read data gs://.*is no name of a bucket\. Pass gs://BUCKET/PATH\.$"):
+        filesystem(uri, what="data")
 
 
 def test_a_local_path_does_not_import_fsspec(tmp_path: Path) -> None:

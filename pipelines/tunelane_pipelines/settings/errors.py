@@ -34,10 +34,12 @@ def what(error: ValidationError, sections: Mapping[str, type[BaseModel]], above:
     location = (*above, *map(str, first["loc"]))
     dotted = ".".join(location)
     section = sections.get(location[0])
+    if section is not None and len(location) == 1:
+        return f"{dotted} has settings of its own. Set those, for instance {dotted}.{next(iter(section.model_fields))}."
     if first["type"] == "extra_forbidden" and section is not None:
         near = no_such("setting", location[-1], section.model_fields)
         return near.replace(f"{location[-1]!r}", f"{dotted!r}", 1)
-    if section is not None and (len(location) < 2 or get_type_hints(section).get(location[1]) is SecretStr):
+    if section is not None and get_type_hints(section).get(location[1]) is SecretStr:
         return f"{dotted}: {first['msg']}."
     return f"{dotted}: {first['msg']}, not {first['input']!r}."
 

@@ -13,6 +13,7 @@ from tunelane_serving.server.limits import Limits
 
 Mode = Literal["standalone", "serverless"]
 
+_MAX_WORKERS = 1024
 _LIMIT_HELP = {
     "max_body_bytes": "largest request body",
     "max_texts": "most texts in one request",
@@ -194,7 +195,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     running = parser.add_argument_group("how it runs")
     running.add_argument(
         "--workers",
-        type=_positive,
+        type=_threads,
         default=usable_cores(),
         metavar="N",
         help="inference threads (default: one for each usable core, here %(default)s)",
@@ -249,6 +250,13 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _threads(text: str) -> int:
+    # More than any machine has cores: each would only take memory.
+    if _positive(text) > _MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {_MAX_WORKERS}")
     return int(text)
 
 

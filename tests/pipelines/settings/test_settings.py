@@ -87,6 +87,7 @@ def test_a_home_directory_that_nobody_has_is_named(monkeypatch):
         ("kubeflw: {host: x}\n", ["No setting 'kubeflw'", "Did you mean 'kubeflow'"]),
         ("model: {epochs: many}\n", ["model.epochs", "'many'"]),
         ("model: 3\n", ["model"]),
+        ("gcp: 3\n", [": gcp has settings of its own. Set those, for instance gcp.project."]),
         ("data: {rows: true}\n", ["data.rows", "a truth value is not a number"]),
         ("gcp: {training_replicas: true}\n", ["gcp.training_replicas", "a truth value is not a number"]),
         ("evaluation: {margin: .nan}\n", ["evaluation.margin", "finite"]),

@@ -47,6 +47,7 @@ def test_every_limit_has_an_option() -> None:
         (["--package", "a", "--model", "b"], "not allowed with"),
         (["--package", "a", "--inference-timeout-s", "0"], "not a number above 0"),
         (["--package", "a", "--inference-timeout-s", "nan"], "not a number above 0"),
+        (["--package", "a", "--workers", "1025"], "'1025' is more than 1024"),
         (["--package", "a", "--batch", "abc"], "64 hex digits"),
         (["--package", "a", "--mode", "cluster"], "invalid choice"),
         (["--package", "a", "--answer-cache-bytes", "-1"], "whole number"),
