@@ -125,6 +125,18 @@ def _malformed(message: str) -> bytes:
     return STATUS_LINE[400] + _last_headers(body) + body
 
 
+def _without_upgrade(data: bytes) -> bytes:
+    """Give what a client sends from a request's head on, without its wish to go over to another protocol.
+
+    Java's HttpClient sends `Upgrade: h2c` with its first request, with a body as well. A server may ignore that
+    (https://www.rfc-editor.org/rfc/rfc9110#section-7.8); the parser would read no body then.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    for name in (b"Upgrade", b"upgrade"):
+        head = head.replace(b"\r\n%b:" % name, b"\r\nX-Ignored-%b:" % name)
+    return head + end + rest
+
+
 def _last_headers(body: bytes) -> bytes:
     return b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
 
@@ -175,6 +187,7 @@ class Connection(HttpToolsProtocol):
         self._moved_s = self._head_since_s = time.monotonic()
         self._unsent_bytes = 0
         self._is_in_head = True
+        self._is_in_body = False
         self._head_bytes = 0
         # Whatever comes after its refusal is thrown away.
         self._is_refused = False
@@ -192,6 +205,8 @@ class Connection(HttpToolsProtocol):
         if self._is_refused:
             return
         self._moved_s = time.monotonic()
+        if b"pgrade:" in data and not self._is_in_body:
+            data = _without_upgrade(data)
         super().data_received(data)
         if self._is_in_head:
             self._head_bytes += len(data)
@@ -207,7 +222,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """End a request's head."""
-        self._is_in_head = False
+        self._is_in_head, self._is_in_body = False, True
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -218,6 +233,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Answer a request that has come wholly."""
+        self._is_in_body = False
         super().on_message_complete()
         cycle, direct = self._held, self._direct
         if cycle is None or direct is None:
@@ -289,9 +305,9 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Answer a client that would go over to another protocol, such as HTTP/2, as if it had not said so.
+        """Answer a client whose wish for another protocol `_without_upgrade` did not see: it came in parts.
 
-        The parser stops behind the head of such a request: a body is not read, nor is what comes after it.
+        The parser stops behind such a head: a body is not read, nor is what comes after it.
         """
         self.cycle.keep_alive = False
         headers = dict(self.headers)
