@@ -1,6 +1,7 @@
 """Back to a version that was champion before, or to another one: in the registry, and where it serves."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tunelane_components.deploy.promotion import confirm_champion, smoke_or_roll
 from tunelane_components.patience import PERSON_PATIENCE_S
 from tunelane_components.registry.interface import ChampionMoved
 from tunelane_components.registry.open import open_registry
-from tunelane_pipelines.models.listing import VersionSummary, find_model, find_version
+from tunelane_pipelines.models.listing import ModelSummary, VersionSummary, find_model, find_version
 from tunelane_pipelines.runs.advice import again
 from tunelane_pipelines.settings import Settings
 from tunelane_serving.errors import InputError
@@ -35,7 +36,8 @@ def plan_rollback(settings: Settings, name: str, to: str) -> Rollback:
     Args:
         settings: where registry and deployment are.
         name: the model.
-        to: the version; empty for the champion before the present one.
+        to: the version; empty for the champion before the present one, or for the present one where a rollback to it
+            was killed before that served.
 
     Raises:
         InputError: there is no such model or version, no champion, none before it, or `to` is champion and serves
@@ -51,6 +53,8 @@ def plan_rollback(settings: Settings, name: str, to: str) -> Rollback:
         # A champion that does not serve is put to serve: what made it champion may have been killed behind that.
         if target.is_champion and model.active_digest == target.digest:
             raise InputError(f"Version {to} of {name!r} is champion already, and serves. Pass another to --to.")
+    elif _was_cut_short(model, succession):
+        target = champion
     else:
         # The last one is the champion, unless it was moved since the versions were listed: then moving it fails.
         earlier = succession[: succession.index(champion.version)] if champion.version in succession else succession
@@ -96,6 +100,12 @@ def roll_back(settings: Settings, rollback: Rollback) -> None:
             f"The champion of {rollback.model!r} is no longer version {rollback.champion.version}: it was moved "
             f"meanwhile, and nothing was changed. See: {_show(settings, rollback.model)}"
         ) from error
+
+
+def _was_cut_short(model: ModelSummary, succession: Sequence[str]) -> bool:
+    """Whether a rollback was killed between registry and deployment: what serves stands in no succession any more."""
+    digests = {version.digest for version in model.versions if version.version in succession}
+    return bool(model.active_digest and digests) and model.active_digest not in digests
 
 
 def _show(settings: Settings, name: str) -> str:

@@ -359,12 +359,13 @@ def test_a_rollback_to_nowhere_is_one_line(
     assert (registry.succession("tickets"), _active(place)) == (["1", "2"], before)
 
 
-def test_a_champion_that_does_not_serve_is_put_to_serve(
-    here: Here, succeeded: tuple[str, str], registry: MlflowRegistry, place: Path
+@pytest.mark.parametrize("to", [[], ["--to", "1"]], ids=str)
+def test_a_rollback_that_was_killed_before_its_version_served_is_finished_by_the_next(
+    to: list[str], here: Here, succeeded: tuple[str, str], registry: MlflowRegistry, place: Path
 ) -> None:
-    # As a rollback leaves it that was killed between the registry and the deployment.
+    # As one leaves it that was killed between the registry and the deployment.
     registry.move_champion("tickets", expected="2", to="1")
-    code, said, error = here("models", "rollback", "tickets", "--to", "1", "--yes")
+    code, said, error = here("models", "rollback", "tickets", *to, "--yes")
     assert (code, error) == (0, "")
     assert said.splitlines()[0] == "Champion  version 1 of tickets, as before"
     assert _active(place) == ActiveRevision("tickets", "1", succeeded[0])
