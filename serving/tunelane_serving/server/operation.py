@@ -126,8 +126,12 @@ def decode_query(request: Request, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"{error}, in the query") from error
     for name, value in parameters.items():
-        # msgspec takes a number for seconds since the epoch, and the documentation does not say so.
-        if isinstance(getattr(decoded, _field_names(kind)[name]), datetime) and ":" not in value:
+        found = getattr(decoded, _field_names(kind)[name])
+        # msgspec takes the word null for nothing, and a number for seconds since the epoch; the documentation says
+        # neither.
+        if found is None:
+            raise InvalidRequest(f"{name}: {value} is no value of it, in the query")
+        if isinstance(found, datetime) and ":" not in value:
             raise InvalidRequest(f"{name}: a time such as 2026-01-31T12:00:00Z is expected, in the query")
     return decoded
 

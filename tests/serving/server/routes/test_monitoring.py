@@ -69,6 +69,17 @@ def test_a_database_that_cannot_be_used_is_a_503_that_says_so(make_client: Make,
     assert client.post("/predict", json={"text": "a film"}).status_code == 200
 
 
+@pytest.mark.parametrize("parameter", ["status", "since", "until", "limit"])
+@pytest.mark.parametrize("word", ["null", "NULL"])
+def test_the_word_null_is_no_value_of_a_parameter_that_is_no_text(
+    make_client: Make, reviews: Path, parameter: str, word: str
+) -> None:
+    client = make_client("--package", reviews)
+    answer = client.get("/monitoring/events", params={parameter: word})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+    assert client.get("/monitoring/events", params={"model": word}).status_code == 200
+
+
 @pytest.mark.parametrize("route", ["/monitoring/events", "/monitoring/metrics", "/monitoring/drift"])
 @pytest.mark.parametrize("since", ["0", "1e9", "2026-01-31", "now"])
 def test_a_time_is_one_that_the_documentation_knows(make_client: Make, reviews: Path, route: str, since: str) -> None:
