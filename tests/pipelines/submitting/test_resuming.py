@@ -8,7 +8,7 @@ import pytest
 
 from tests.pipelines.service import START, FakeClock, Service, away, no_target, silent_from
 from tunelane_pipelines.runs.finding import find_run, list_runs
-from tunelane_pipelines.runs.journal import Journal
+from tunelane_pipelines.runs.journal import Entry, Journal
 from tunelane_pipelines.runs.quiet import QUIET_TIME
 from tunelane_pipelines.runs.record import LOCK, read_record, write_record
 from tunelane_pipelines.submitting import sending
@@ -18,6 +18,20 @@ from tunelane_serving.errors import InputError
 from tunelane_serving.files import locked
 
 _ID = "train-classifier-1"
+
+
+@pytest.fixture
+def unanswered(submit: Callable[[], object], root: Path, service: Service) -> Callable[[], Entry]:
+    """Submit a run that is taken, and whose answer is lost with all later ones; gives its row."""
+
+    def lose() -> Entry:
+        service.step = silent_from("submit", "after")
+        with pytest.raises(NeedsResume):
+            submit()
+        (entry,) = list_runs(root)
+        return entry
+
+    return lose
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -65,12 +79,9 @@ def test_a_run_that_another_command_submits_is_left_to_it(
 
 
 def test_a_run_that_another_command_resumed_meanwhile_is_given(
-    submit: Callable[[], object], root: Path, service: Service, clock: FakeClock
+    unanswered: Callable[[], Entry], root: Path, service: Service, clock: FakeClock
 ) -> None:
-    service.step = silent_from("submit", "after")
-    with pytest.raises(NeedsResume):
-        submit()
-    (entry,) = list_runs(root)
+    entry = unanswered()
     service.step = lambda _verb, _when: None
     resume_run(entry, service, clock)
     before = len(service.calls)
@@ -79,12 +90,9 @@ def test_a_run_that_another_command_resumed_meanwhile_is_given(
 
 
 def test_a_run_belongs_to_the_service_that_it_was_submitted_to(
-    submit: Callable[[], object], root: Path, service: Service, clock: FakeClock, tmp_path: Path
+    unanswered: Callable[[], Entry], root: Path, service: Service, clock: FakeClock, tmp_path: Path
 ) -> None:
-    service.step = silent_from("submit", "after")
-    with pytest.raises(NeedsResume):
-        submit()
-    (entry,) = list_runs(root)
+    entry = unanswered()
     assert entry.service == read_record(Path(entry.place)).service == "vertex p/europe-west4"
     elsewhere = Service(tmp_path / "elsewhere.json", clock)
     elsewhere.service = "vertex q/us-central1"
@@ -94,12 +102,9 @@ def test_a_run_belongs_to_the_service_that_it_was_submitted_to(
 
 
 def test_a_run_of_an_older_release_belongs_to_the_service_where_it_is_found(
-    submit: Callable[[], object], root: Path, service: Service, clock: FakeClock
+    unanswered: Callable[[], Entry], root: Path, service: Service, clock: FakeClock
 ) -> None:
-    service.step = silent_from("submit", "after")
-    with pytest.raises(NeedsResume):
-        submit()
-    (entry,) = list_runs(root)
+    entry = unanswered()
     record = read_record(Path(entry.place))
     record.service = ""
     write_record(Path(entry.place), record)
