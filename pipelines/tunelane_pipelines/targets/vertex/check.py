@@ -6,6 +6,7 @@ https://cloud.google.com/storage/docs/locations
 import re
 from collections.abc import Iterable, Mapping
 
+from tunelane_components.bucket import is_bucket_name
 from tunelane_pipelines.settings.sections import GcpSettings
 from tunelane_pipelines.targets.errors import NoSuchResource, NotAllowed, RegionMismatch
 from tunelane_pipelines.targets.vertex.clients import CALL_TIMEOUT_S, Clients
@@ -70,13 +71,15 @@ def check_data(clients: Clients, settings: GcpSettings, parameters: Mapping[str,
             names_by_bucket.setdefault(bucket, []).append(name)
     for bucket, names in names_by_bucket.items():
         whose = f"{'parameter' if len(names) == 1 else 'parameters'} {', '.join(names)}"
+        missing = NoSuchResource(f"No bucket gs://{bucket}, which is in {whose}. Correct the URI.")
+        if not is_bucket_name(bucket):
+            raise missing
         try:
             place = _place_elsewhere(clients, bucket, settings.region)
         except NotAllowed:
             continue
-        except (NoSuchResource, ValueError) as error:
-            # Of a name that no bucket can have the client does not even ask: a ValueError.
-            raise NoSuchResource(f"No bucket gs://{bucket}, which is in {whose}. Correct the URI.") from error
+        except NoSuchResource as error:
+            raise missing from error
         if place:
             raise RegionMismatch(
                 f"gs://{bucket} ({whose}) lies in {place}, and runs go to {settings.region}. Use a bucket in "
